@@ -42,7 +42,7 @@ ensure_venv_module() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null && return
     package=python$(version_of "$python")-venv
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        fail "$python cannot make virtual environments yet. Run this, then try again: sudo apt-get install $package"
+        fail "$python cannot make virtual environments yet. Run this, then try again: sudo apt-get update && sudo apt-get install $package"
     fi
     say "installing $package, which Python needs to make virtual environments"
     apt-get update -qq || say "apt-get update failed; trying with the package lists that are there"
