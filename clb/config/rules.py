@@ -1,0 +1,114 @@
+"""What a listener does with a request: rules, their real servers, sessions, checks and redirects.
+
+Owns:      the frozen models below a listener's `rules`.
+Elsewhere: what several keys say together (checks/rules.py); doing it (routing/, balancing/, proxy/).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from clb.config.fields import (
+    CookieName,
+    Domain,
+    FrozenModel,
+    Host,
+    HostName,
+    Port,
+    StatusPattern,
+    TargetPath,
+    Url,
+    ratio,
+    seconds,
+    whole,
+)
+
+
+class Target(FrozenModel):
+    """One real server, reached by plain HTTP."""
+
+    address: Host
+    """IP address, or a host name that is resolved again and again."""
+    port: Port
+    weight: Annotated[int, whole(0, 100)] = 10
+    """Share of new work; 0 takes none and lets the running finish."""
+
+
+class Session(FrozenModel):
+    """Cookie persistence: a client comes back to the real server it had (scheduler wrr only)."""
+
+    expire: Annotated[float, seconds("0s", "1d")] = 0.0
+    """Life of the cookie; 0 switches persistence off."""
+    cookie_name: CookieName = "CLBSESSION"
+    same_site: Literal["lax", "strict", "none"] = "lax"
+
+
+class HealthCheck(FrozenModel):
+    """How it is found out whether a real server answers."""
+
+    enabled: bool = True
+    type: Literal["http", "tcp"] = "http"
+    path: TargetPath = "/"
+    method: Literal["HEAD", "GET"] = "HEAD"
+    host: HostName | None = None
+    """Host header of a probe; by default the rule's domain, for a pattern the real server's address."""
+    interval: Annotated[float, seconds("100ms", "300s")] = 5.0
+    timeout: Annotated[float, seconds("50ms", "60s")] = 2.0
+    healthy: Annotated[int, whole(1, 10)] = 3
+    unhealthy: Annotated[int, whole(1, 10)] = 3
+    codes: tuple[StatusPattern, ...] = ("2xx", "3xx", "4xx")
+
+
+class Redirect(FrozenModel):
+    """Send the client elsewhere. What is not named stays as it was in the request."""
+
+    status: Literal[301, 302, 307, 308] = 301
+    scheme: Literal["http", "https"] | None = None
+    host: HostName | None = None
+    port: Port | None = None
+    """By default the scheme's own, if `scheme` is given, else the listener's."""
+    path: TargetPath | None = None
+    """Replaces the request's path and query."""
+    keep_path: bool = True
+    """Without `path`: whether the request's path and query are carried over, or "/" takes their place."""
+
+
+class Pool(FrozenModel):
+    """Connections to each real server of a rule."""
+
+    connections: Annotated[int, whole(1, 65535)] = 1024
+    """Bound per target."""
+    idle: Annotated[int, whole(0, 65535)] = 64
+    """How many may wait for the next request."""
+    idle_timeout: Annotated[float, seconds("0s", "1h")] = 60.0
+    queue: Annotated[int, whole(0, 1_000_000)] = 1024
+    """How many requests may wait for a connection when the bound is reached."""
+    requests: Annotated[int, whole(0, 1_000_000_000)] = 0
+    """Requests on one connection before it is closed; 0 = no bound."""
+
+
+class Retry(FrozenModel):
+    """Another real server for a request that none has begun to answer."""
+
+    attempts: Annotated[int, whole(0, 10)] = 2
+    """Further targets after the first."""
+    budget: Annotated[float, ratio()] = 0.2
+    """Share of the live requests that may be retries, so that retries cannot double an overload."""
+    budget_minimum: Annotated[int, whole(0, 1_000_000)] = 10
+    """Retries that are always allowed, however few requests are live."""
+
+
+class Rule(FrozenModel):
+    """Domain and URL, and where their requests go: to targets or by redirect."""
+
+    domain: Domain
+    url: Url = "/"
+    default: bool = False
+    """Whether requests for a domain that no rule names go here."""
+    scheduler: Literal["wrr", "least_conn", "ip_hash"] = "wrr"
+    session: Session = Session()
+    health_check: HealthCheck = HealthCheck()
+    targets: tuple[Target, ...] = ()
+    redirect: Redirect | None = None
+    pool: Pool = Pool()
+    retry: Retry = Retry()
