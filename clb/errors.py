@@ -74,10 +74,6 @@ class BadChunk(BadRequest):
     """A chunk size, extension or trailer outside the grammar (RFC 9112 section 7.1)."""
 
 
-class BadUpgrade(BadRequest):
-    """An upgrade request with a body or another method than GET (RFC 9110 section 7.8)."""
-
-
 class AmbiguousRequest(BadRequest):
     """llhttp and h11 read the head differently (desync guard)."""
 
@@ -104,12 +100,6 @@ class ExpectationUnknown(BadRequest):
     """An Expect other than 100-continue (RFC 9110 section 10.1.1)."""
 
     client_status = 417
-
-
-class VersionUnsupported(BadRequest):
-    """A syntactically valid HTTP version of another major number."""
-
-    client_status = 505
 
 
 class LimitExceeded(BadRequest):

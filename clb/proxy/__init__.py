@@ -1,0 +1,1 @@
+"""The data path, in the order bytes take: listener, downstream, exchange, pool, upstream, tunnel, replies."""

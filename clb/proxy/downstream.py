@@ -1,0 +1,703 @@
+"""One client's connection: PROXY header, handshake, requests in order, answers out, every byte counted.
+
+Owns:      the transport, the TLS engine, the phases of a connection, backpressure, the deadline, the classes of bytes.
+Elsewhere: reading heads (http1/), what is done with a request (exchange.py), time (sweep.py), the listener (listener.py).
+
+There is no task and no timer for a connection: `deadline` is compared by one sweep for all. Requests that a client
+sends ahead wait in `_buffer`, and reading stops while one does, so a connection holds at most one read of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from enum import Enum
+from ipaddress import ip_address
+from socket import IPPROTO_TCP, TCP_INFO
+from typing import TYPE_CHECKING, Any, cast
+
+from clb.errors import BadRequest, BodyTimeout, BodyTooLarge, ClbError, HeaderTimeout, QueueTimeout, UpstreamTimeout
+from clb.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
+from clb.http1.head_end import request_head_end
+from clb.http1.request import CHUNKED, RequestHead, read_request_head
+from clb.metering.counters import Traffic, after_abort
+from clb.proxy.exchange import Exchange
+from clb.proxy.forwarded import address_lines, connection_lines, contains
+from clb.proxy.proxy_protocol import BadProxyHeader, read_proxy_header
+from clb.proxy.replies import error_reply
+from clb.tls.client_identity import ClientCertificateRefused, check_client_chain, client_identity_headers
+from clb.tls.engine import RECORD_PLAINTEXT, Progress, TlsEngine, record_expansion
+from clb.tls.failures import handshake_failure_reason
+
+if TYPE_CHECKING:
+    from clb.proxy.listener import ListenerRuntime
+
+NEVER = float("inf")
+BUFFER_LIMIT_BYTES = 64 * 1024
+"""Plaintext that may wait behind the current request before reading stops at once."""
+_FIRST_BYTES = 16
+# tcpi_rtt and tcpi_bytes_acked in Linux' struct tcp_info.
+_RTT_OFFSET, _ACKED_OFFSET, _TCP_INFO_BYTES = 68, 120, 128
+
+
+class Phase(Enum):
+    """Where a connection stands; what `deadline` means follows from it."""
+
+    PROXY_HEADER = "proxy_header"
+    HANDSHAKE = "handshake"
+    HEAD = "head"
+    """Waiting for a request head, or reading one."""
+    BODY = "body"
+    """A request's body is coming in; its answer may be on its way already."""
+    ANSWER = "answer"
+    """The request is complete."""
+    TUNNEL = "tunnel"
+    LINGER = "linger"
+    """The last reply is sent; what still comes is read and dropped, so that no reset overtakes the reply."""
+    CLOSED = "closed"
+
+
+_PROXY_HEADER, _HANDSHAKE, _HEAD, _BODY, _ANSWER, _TUNNEL, _LINGER, _CLOSED = Phase
+
+
+class Downstream(asyncio.Protocol):
+    """One client's connection. Class attributes are the values of one that has just been accepted."""
+
+    phase = _HEAD
+    deadline = NEVER
+    exchange: Exchange | None = None
+    engine: TlsEngine | None = None
+    transport: asyncio.Transport
+    wire_in = 0
+    wire_out = 0
+    billed_in = 0
+    billed_out = 0
+    requests = 0
+    client_address = b""
+    client_port = 0
+    local_address = b""
+    local_port = 0
+    tls_version = b"-"
+    cipher = b"-"
+    resumed = False
+    handshake_s = 0.0
+    rtt_us = 0
+    server_name: bytes | None = None
+    log_prefix: Any = None
+    plain_lines = b""
+    """Address, version and Via fields of a request that brought none of these."""
+    forwarded_lines = b""
+    """The connection's other fields for real servers."""
+    balance_key = b""
+    accepted_at = 0.0
+    _buffer = b""
+    _body_remaining = 0
+    _body_decoder: ChunkedDecoder | None = None
+    _proxy_header_bytes = 0
+    _is_pumping = False
+    _is_read_paused = False
+    _is_write_blocked = False
+    _is_upstream_blocked = False
+    _has_ended_input = False
+    _was_aborted = False
+    _first_bytes = b""
+    _idle_deadline = NEVER
+    """What `deadline` was set to when the connection fell idle: while they are equal no byte of a head has come."""
+
+    def __init__(self, runtime: ListenerRuntime) -> None:
+        self.runtime = runtime
+        self.clock = runtime.clock
+        self.serial = runtime.next_serial()
+
+    # --- what the access log asks for ---
+
+    @property
+    def scheme(self) -> bytes:
+        """`https` or `http`."""
+        return self.runtime.scheme
+
+    @property
+    def load_balancer(self) -> str:
+        """The load balancer's name."""
+        return self.runtime.load_balancer
+
+    @property
+    def listener(self) -> str:
+        """The listener's name."""
+        return self.runtime.config.name
+
+    @property
+    def handshake_in(self) -> int:
+        """Handshake bytes from the client."""
+        return self.traffic().handshake_in
+
+    @property
+    def handshake_out(self) -> int:
+        """Handshake bytes to the client."""
+        return self.traffic().handshake_out
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with whatever the listener speaks first."""
+        self.transport = cast(asyncio.Transport, transport)
+        runtime = self.runtime
+        self.accepted_at = self.clock.now()
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._set_client(*(peer or ("0.0.0.0", 0))[:2])  # noqa: S104 - a peer that is gone already
+        self.local_address, self.local_port = _plain_address(local[0]), local[1]
+        if not runtime.admit(self):
+            self._abort()
+            return
+        trusted = runtime.config.proxy_protocol
+        if trusted is not None and contains(trusted.trusted, self.client_address.decode("ascii")):
+            self.phase = _PROXY_HEADER
+            self.deadline = self.accepted_at + runtime.timeouts.handshake
+        else:
+            self._begin_protocol()
+
+    def _set_client(self, address: str, port: int) -> None:
+        self.client_address, self.client_port = _plain_address(address), port
+        self.balance_key = self.client_address
+
+    def _begin_protocol(self) -> None:
+        context = self.runtime.tls_context
+        if context is None:
+            self.deadline = self.clock.now() + self.runtime.timeouts.client_header
+            self.phase = _HEAD
+            self._begin_requests(b"")
+        else:
+            self.engine = TlsEngine(context)
+            self.phase = _HANDSHAKE
+            self.deadline = self.accepted_at + self.runtime.timeouts.handshake
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent, to the last byte or until reading pauses."""
+        self.wire_in += len(data)
+        phase = self.phase
+        if phase is _LINGER or phase is _CLOSED:
+            return
+        if phase is _PROXY_HEADER:
+            data = self._read_proxy_header(data)
+            if not data:
+                return
+            phase = self.phase
+        engine = self.engine
+        if engine is None:
+            self._receive(data)
+        elif phase is _HANDSHAKE:
+            self._shake_hands(engine, data)
+        else:
+            self._decrypt(engine, data)
+
+    def _decrypt(self, engine: TlsEngine, data: bytes) -> None:
+        try:
+            while True:
+                plaintext = engine.decrypt(data)
+                if plaintext:
+                    self._receive(plaintext)
+                elif engine.peer_closed:
+                    self._input_ended()
+                    return
+                if not engine.has_more or self._is_read_paused or self.phase is _CLOSED:
+                    return
+                if not plaintext and not data:
+                    return  # What is left is a record that is still incomplete.
+                data = b""
+        except ssl.SSLError as error:
+            self._write(engine.take_outgoing())
+            self.runtime.record_broken(self, error)
+            self._abort()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still be reading (half-close)."""
+        self._input_ended()
+        return self.phase is not _CLOSED
+
+    def _input_ended(self) -> None:
+        if self._has_ended_input:
+            return
+        self._has_ended_input = True
+        phase, exchange = self.phase, self.exchange
+        if phase is _TUNNEL and exchange is not None:
+            exchange.downstream_finished()
+        elif phase is _HANDSHAKE or phase is _PROXY_HEADER:
+            self._handshake_failed("client_closed")
+        elif phase is _BODY and exchange is not None:
+            exchange.downstream_lost()
+            self._abort()
+        elif phase is _HEAD or phase is _LINGER:
+            self._close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count, and let go of everything."""
+        was_closed = self.phase is _CLOSED
+        if self.phase is _HANDSHAKE:
+            self.runtime.handshake_failed(self, "client_closed", exc)
+        self.phase = _CLOSED
+        self.deadline = NEVER
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.downstream_lost()
+        traffic = self.traffic(is_final=True)
+        if exc is not None or self._was_aborted or not was_closed:
+            traffic = self._without_unsent(traffic)
+        self.runtime.ended(self, traffic)
+        self.engine = None
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now: stop reading from the real server."""
+        self._is_write_blocked = True
+        self.deadline = self.clock.now() + self.runtime.timeouts.send
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client takes bytes again."""
+        self._is_write_blocked = False
+        exchange = self.exchange
+        if exchange is not None:
+            self.deadline = self.clock.now() + self.runtime.timeouts.upstream
+            if exchange.upstream is not None:
+                exchange.upstream.transport.resume_reading()
+
+    # --- before the first request ---
+
+    def _read_proxy_header(self, data: bytes) -> bytes:
+        """Return what stands behind the header, or nothing while it is incomplete or refused."""
+        self._buffer += data
+        try:
+            header = read_proxy_header(self._buffer)
+        except BadProxyHeader as error:
+            self._proxy_header_bytes += len(self._buffer)
+            self._buffer = b""
+            self.runtime.refused(error)
+            self._abort()
+            return b""
+        if header is None:
+            return b""
+        data, self._buffer = self._buffer[header.length :], b""
+        self._proxy_header_bytes = header.length
+        if header.address is not None:
+            self._set_client(header.address, header.port)
+        self._begin_protocol()
+        return data
+
+    def _shake_hands(self, engine: TlsEngine, data: bytes) -> None:
+        if len(self._first_bytes) < _FIRST_BYTES:
+            self._first_bytes += data[: _FIRST_BYTES - len(self._first_bytes)]
+        try:
+            progress = engine.handshake(data)
+        except ssl.SSLError as error:
+            self._handshake_error(engine, error)
+            return
+        self._write(engine.take_outgoing())
+        if progress is Progress.ESTABLISHED:
+            self._established(engine)
+
+    def _handshake_error(self, engine: TlsEngine, error: ssl.SSLError) -> None:
+        reason = handshake_failure_reason(error, self._first_bytes)
+        if reason == "plain_http":
+            self._write(self.runtime.plain_http_reply())
+        else:
+            self._write(engine.take_outgoing())
+        self._handshake_failed(reason, error)
+
+    def _handshake_failed(self, reason: str, error: Exception | None = None) -> None:
+        self.runtime.handshake_failed(self, reason, error)
+        self._linger()
+
+    def _established(self, engine: TlsEngine) -> None:
+        ssl_object = engine.ssl_object
+        runtime = self.runtime
+        self.handshake_s = self.clock.now() - self.accepted_at
+        self.tls_version = (ssl_object.version() or "-").encode("ascii")
+        cipher = ssl_object.cipher()
+        self.cipher = cipher[0].encode("ascii") if cipher else b"-"
+        self.resumed = bool(ssl_object.session_reused)
+        self._first_bytes = b""
+        identity_lines = b""
+        if runtime.verifies_clients:
+            try:
+                check_client_chain(
+                    ssl_object,
+                    verify_depth=runtime.config.verify_depth,
+                    min_client_key_bits=runtime.config.min_client_key_bits,
+                )
+                identity_lines = client_identity_headers(ssl_object)
+            except ClientCertificateRefused as error:
+                self._write(engine.close())
+                self._handshake_failed(error.reason, error)
+                return
+        runtime.established(self)
+        self.phase = _HEAD
+        self.deadline = self.clock.now() + runtime.timeouts.client_header
+        self._begin_requests(identity_lines)
+        if engine.has_more:
+            self._decrypt(engine, b"")
+
+    def _begin_requests(self, identity_lines: bytes) -> None:
+        """Make the fields that all requests of this connection share."""
+        self.plain_lines = address_lines(self.client_address) + b"X-Client-Proto-Ver: HTTP/1.1\r\nVia: 1.1 clb\r\n"
+        self.forwarded_lines = connection_lines(self.runtime.scheme, self.runtime.config.port, identity_lines)
+
+    def request_id(self, request: RequestHead) -> bytes:
+        """Keep a trusted client's id, else make one."""
+        if request.supplied:
+            supplied = request.supplied.get(b"x-request-id")
+            if supplied and self.runtime.is_trusted(self.client_address) and self.runtime.is_request_id(supplied):
+                return supplied
+        return self.runtime.next_request_id()
+
+    # --- requests ---
+
+    def _receive(self, data: bytes) -> None:
+        """Take plaintext."""
+        self.billed_in += len(data)
+        self._buffer = self._buffer + data if self._buffer else data
+        self._pump()
+
+    def _pump(self) -> None:
+        """Work through the buffer, one request after another; safe to call from within."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while self._buffer:
+                phase = self.phase
+                if phase is _HEAD:
+                    if not self._read_head():
+                        break
+                elif phase is _BODY:
+                    data, self._buffer = self._buffer, b""
+                    self._read_body(data)
+                elif phase is _TUNNEL:
+                    data, self._buffer = self._buffer, b""
+                    self._forward(data)
+                elif phase is _ANSWER:
+                    self._pause_reading()
+                    break
+                else:
+                    self._buffer = b""
+        finally:
+            self._is_pumping = False
+
+    def _read_head(self) -> bool:
+        """Read a head from the buffer and begin its exchange; False while it is incomplete or refused."""
+        buffer, runtime = self._buffer, self.runtime
+        limits = runtime.limits
+        now = self.clock.now()
+        try:
+            if buffer[0] == 0x0D:
+                # One may stand before a request line (RFC 9112 section 2.2).
+                if buffer[:2] != b"\r\n"[: len(buffer)]:
+                    raise BadRequest("bare CR before the request line")
+                if len(buffer) < 2:
+                    return False
+                self._buffer = buffer[2:]
+                return True
+            end = request_head_end(buffer, limits.header_bytes, limits.uri_bytes)
+            if not end:
+                if self.deadline == self._idle_deadline:
+                    self.deadline = now + runtime.timeouts.client_header
+                return False
+            if end == len(buffer):
+                head, self._buffer = buffer, b""
+            else:
+                head, self._buffer = buffer[:end], buffer[end:]
+            request = read_request_head(head, limits.headers)
+            runtime.guard_head(head, request)
+        except BadRequest as error:
+            self._buffer = b""
+            self._refuse(error)
+            return False
+        self._begin_exchange(request, end, now)
+        return True
+
+    def _begin_exchange(self, request: RequestHead, head_bytes: int, now: float) -> None:
+        self.requests += 1
+        self.exchange = exchange = Exchange(self, request, now, head_bytes)
+        length = request.content_length
+        if not length:
+            self.phase = _ANSWER
+            exchange.begin()
+            return
+        self.phase = _BODY
+        limits = self.runtime.limits
+        if length == CHUNKED:
+            self._body_decoder = ChunkedDecoder(BadRequest, limits.header_bytes)
+        else:
+            self._body_remaining = length
+            if length > limits.body_bytes:
+                exchange.fail(BodyTooLarge(f"{length} bytes, at most {limits.body_bytes} allowed"))
+                return
+        exchange.begin()
+
+    def _read_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None  # the phase says so
+        if not self._is_write_blocked:
+            self.deadline = self.clock.now() + self.runtime.timeouts.client_body
+        if self._body_decoder is not None:
+            self._read_chunks(self._body_decoder, data, exchange)
+            return
+        remaining = self._body_remaining
+        if len(data) > remaining:
+            data, self._buffer = data[:remaining], data[remaining:]
+        self._body_remaining = remaining = remaining - len(data)
+        exchange.billed_in += len(data)
+        exchange.request_data(data)
+        if not remaining:
+            self._request_complete()
+
+    def _read_chunks(self, decoder: ChunkedDecoder, data: bytes, exchange: Exchange) -> None:
+        try:
+            pieces = decoder.feed(data)
+            if decoder.body_bytes > self.runtime.limits.body_bytes:
+                raise BodyTooLarge(f"chunked body over {self.runtime.limits.body_bytes} bytes")
+        except BadRequest as error:
+            exchange.fail(error)
+            return
+        exchange.billed_in += len(data)
+        if pieces:
+            exchange.request_data(b"".join([encode_chunk(piece) for piece in pieces]))
+        if decoder.is_complete:
+            self._body_decoder = None
+            self._buffer = decoder.leftover
+            exchange.billed_in -= len(decoder.leftover)
+            exchange.request_data(encode_last_chunk(decoder.trailer_lines))
+            self._request_complete()
+
+    def _request_complete(self) -> None:
+        if self.phase is _BODY:
+            self.phase = _ANSWER
+            self.expect_within(self.runtime.timeouts.upstream)
+
+    def _refuse(self, error: ClbError) -> None:
+        """Answer a request that never became an exchange, and end the connection."""
+        runtime = self.runtime
+        runtime.refused(error)
+        now = self.clock.now()
+        status, request_id = error.client_status or 400, runtime.next_request_id()
+        self.send(error_reply(status, request_id, b"", method=b"GET", keep_alive=False, date=self.clock.date(now)))
+        runtime.log_refusal(self, error, status, request_id)
+        self._linger()
+
+    def _forward(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.billed_in += len(data)
+            self.expect_within(self.runtime.timeouts.tunnel)
+            exchange.request_data(data)
+
+    # --- what an exchange asks for ---
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send HTTP bytes; the data may be a view that is reused afterwards."""
+        if self.phase is _CLOSED:
+            return
+        self.billed_out += len(data)
+        engine = self.engine
+        if engine is not None:
+            records = engine.encrypt(data)
+            self.wire_out += len(records)
+            self.transport.write(records)
+        else:
+            self.wire_out += len(data)
+            self.transport.write(bytes(data))
+
+    def expect_within(self, seconds: float) -> None:
+        """Set the time in which the next progress is due, unless the client itself is being waited for."""
+        if not self._is_write_blocked:
+            self.deadline = self.clock.now() + seconds
+
+    def may_go_on(self, request: RequestHead) -> bool:
+        """Tell whether another request may follow this one on the connection."""
+        return (
+            request.keep_alive
+            and self.phase is _ANSWER
+            and not self.runtime.is_draining
+            and not self._has_ended_input
+            and self.requests < self.runtime.limits.keepalive_requests
+            and self.runtime.timeouts.keepalive > 0
+        )
+
+    def begin_tunnel(self) -> None:
+        """The real server agreed to an upgrade: bytes pass as they come."""
+        self.phase = _TUNNEL
+
+    def upstream_is_blocked(self, is_blocked: bool) -> None:
+        """Pause or resume reading from the client at the real server's pace."""
+        self._is_upstream_blocked = is_blocked
+        if is_blocked:
+            self._pause_reading()
+        else:
+            self._resume_reading()
+
+    def count_refusal(self, error: ClbError) -> None:
+        """Count an error that ended an exchange."""
+        self.runtime.refused(error)
+
+    def exchange_ended(self, exchange: Exchange, *, closes: bool, is_cut: bool) -> None:
+        """Log the exchange and go on with the next request, or end the connection."""
+        self.exchange = None
+        self.runtime.access_log.record(exchange)
+        phase = self.phase
+        if phase is _CLOSED:
+            return
+        if is_cut:
+            self._abort()
+        elif phase is _BODY:
+            # The answer is out and the body is not in: what still comes is not another request.
+            self._linger()
+        elif closes:
+            self._close()
+        else:
+            self.phase = _HEAD
+            self._idle_deadline = self.deadline = exchange.ended_at + self.runtime.timeouts.keepalive
+            if self._has_ended_input and not self._buffer:
+                self._close()
+            elif self._buffer or self._is_read_paused:
+                self._pump()
+                if self.phase is not _CLOSED:
+                    self._resume_reading()
+
+    # --- reading and the end ---
+
+    def _pause_reading(self) -> None:
+        if not self._is_read_paused:
+            self._is_read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._is_read_paused or self._is_upstream_blocked or (self._buffer and self.phase is _ANSWER):
+            return
+        self._is_read_paused = False
+        if self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        engine = self.engine
+        if engine is not None and engine.has_more and not self._is_pumping:
+            self._decrypt(engine, b"")
+
+    def deadline_passed(self) -> None:
+        """What the sweep calls when `deadline` is over."""
+        phase, exchange = self.phase, self.exchange
+        self.deadline = NEVER
+        if phase in (_HANDSHAKE, _PROXY_HEADER):
+            self.runtime.handshake_failed(self, "timeout", None)
+            self._abort()
+        elif phase is _HEAD and self._buffer:
+            self._refuse(HeaderTimeout("head incomplete in time"))
+        elif exchange is None or self._is_write_blocked:
+            self._close() if phase is _HEAD else self._abort()
+        elif phase is _TUNNEL:
+            exchange.answer_complete(is_reusable=False)
+        elif exchange.is_queued:
+            exchange.fail(QueueTimeout("no connection to the target became free in time"))
+        elif phase is _BODY and not self._is_upstream_blocked:
+            exchange.fail(BodyTimeout("body stood still"))
+        else:
+            exchange.fail(UpstreamTimeout("no byte of the answer in time"))
+
+    def drain(self) -> None:
+        """End the connection if no request is on it; else it ends behind the current one."""
+        if self.phase is _HEAD and not self._buffer and self.exchange is None:
+            self._close()
+
+    def abort(self) -> None:
+        """End the connection at once, whatever it is doing."""
+        self._abort()
+
+    def _write(self, data: bytes) -> None:
+        """Write bytes that are no HTTP: handshake and alerts."""
+        if data and not self.transport.is_closing():
+            self.wire_out += len(data)
+            self.transport.write(data)
+
+    def _close(self) -> None:
+        """End in order: what is written gets out, then close_notify, then FIN."""
+        if self.phase is _CLOSED:
+            return
+        self.phase = _CLOSED
+        self.deadline = self.clock.now() + self.runtime.timeouts.send
+        if self.engine is not None:
+            self._write(self.engine.close())
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Send no more, but read on for a while (RFC 9112 section 9.6)."""
+        if self.phase is _CLOSED or self._has_ended_input or not self.runtime.timeouts.linger:
+            self._close()
+            return
+        if self.engine is not None:
+            self._write(self.engine.close())
+        self.phase = _LINGER
+        self._buffer = b""
+        self.deadline = self.clock.now() + self.runtime.timeouts.linger
+        self._is_upstream_blocked = False
+        self._resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _abort(self) -> None:
+        if self.phase is not _CLOSED or not self.transport.is_closing():
+            self.phase = _CLOSED
+            self._was_aborted = True
+            self.transport.abort()
+
+    # --- the ledger ---
+
+    def traffic(self, *, is_final: bool = False) -> Traffic:
+        """Return the connection's bytes by class, as written to the socket so far."""
+        engine = self.engine
+        traffic = Traffic(
+            wire_in=self.wire_in, wire_out=self.wire_out, billed_in=self.billed_in, billed_out=self.billed_out
+        )
+        if engine is None:
+            traffic.overhead_in = self.wire_in - self.billed_in
+            return traffic
+        if not engine.is_established:
+            traffic.handshake_in = self.wire_in - self._proxy_header_bytes
+            traffic.handshake_out = self.wire_out
+            traffic.overhead_in = self._proxy_header_bytes
+            return traffic
+        traffic.handshake_in, traffic.handshake_out = engine.handshake_in, engine.handshake_out
+        traffic.overhead_in = self._proxy_header_bytes + engine.overhead_in
+        traffic.overhead_out = engine.overhead_out
+        if is_final:
+            # Bytes behind the last answer that were never decrypted.
+            traffic.overhead_in += self.wire_in - self._proxy_header_bytes - engine.ciphertext_in + engine.unread
+        return traffic
+
+    def _without_unsent(self, traffic: Traffic) -> Traffic:
+        info = self._tcp_info()
+        if info is None:
+            return traffic
+        expansion = 0
+        if self.engine is not None and self.engine.is_established:
+            expansion = record_expansion(self.tls_version, self.cipher)
+        return after_abort(traffic, struct.unpack_from("Q", info, _ACKED_OFFSET)[0], expansion, RECORD_PLAINTEXT)
+
+    def _tcp_info(self) -> bytes | None:
+        sock = self.transport.get_extra_info("socket")
+        try:
+            info: bytes = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _TCP_INFO_BYTES + 64)
+        except (OSError, AttributeError):
+            return None  # Not a TCP socket (a test's), or gone.
+        return info if len(info) >= _TCP_INFO_BYTES else None
+
+    def measure_rtt(self) -> None:
+        """Read the kernel's round-trip estimate, once per connection, for the log."""
+        info = self._tcp_info()
+        if info is not None:
+            (self.rtt_us,) = struct.unpack_from("I", info, _RTT_OFFSET)
+
+
+def _plain_address(address: str) -> bytes:
+    """Return an address without a scope, an IPv4-mapped one as IPv4."""
+    if ":" not in address:
+        return address.encode("ascii")
+    ip = ip_address(address.partition("%")[0])
+    return str(getattr(ip, "ipv4_mapped", None) or ip).encode("ascii")

@@ -1,0 +1,436 @@
+"""One request and its answer: routed, sent to a real server, answered.
+
+Owns:      every decision between a request head and the end of its answer: rule, target, retry, framing to the client.
+Elsewhere: the client's connection and the request's body (downstream.py), the real server's connection and the
+           answer's framing (upstream.py), connections to lend (pool.py), clb's own replies (replies.py).
+
+Called directly by both sides, without tasks or events. It touches transports through `connection` and the lent
+`Upstream` only, so a test can play a whole exchange with two recording stand-ins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clb.balancing.candidate import Candidate
+from clb.errors import BadTarget, ClbError, DownstreamAborted, NoRule, NoTarget, QueueFull, UpstreamError
+from clb.http1.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
+from clb.http1.request import IDEMPOTENT_METHODS, RequestHead
+from clb.http1.response import ResponseHead
+from clb.proxy.forwarded import address_lines, contains, merged_address_lines, real_address
+from clb.proxy.pool import TargetPool
+from clb.proxy.replies import error_reply, redirect_reply
+from clb.proxy.rule import RuleRuntime
+from clb.proxy.upstream import Upstream
+from clb.routing.path import normalise_path
+from clb.routing.redirect import redirect_location
+from clb.routing.router import SlashRedirect
+
+if TYPE_CHECKING:
+    from clb.proxy.downstream import Downstream
+
+CLIENT_WENT_AWAY = 499
+"""What the log shows for a request whose client left before an answer began (nginx's number; never sent)."""
+PENDING_BODY_LIMIT = 64 * 1024
+"""Body bytes kept while no connection is there to take them; then reading from the client pauses."""
+
+
+class Exchange:
+    """One request at work. Class attributes are the values of an exchange that has come no further."""
+
+    status = 0
+    rule: RuleRuntime | None = None
+    candidate: Candidate[TargetPool] | None = None
+    upstream: Upstream | None = None
+    upstream_address = b"-"
+    upstream_status = 0
+    upstream_connect_s = -1.0
+    upstream_header_s = -1.0
+    upstream_response_s = -1.0
+    ended_at = 0.0
+    retries = 0
+    billed_out = 0
+    error_reason = ""
+    upgraded = False
+    is_queued = False
+    is_over = False
+    _sent_at = 0.0
+    _is_sticky_new = False
+    _is_answer_begun = False
+    _is_own_reply = False
+    _encodes_chunks = False
+    _closes_after = False
+    _body_was_sent = False
+    _tried: tuple[Candidate[TargetPool], ...] = ()
+    _pending: list[bytes] | None = None
+    _pending_bytes = 0
+    _holds_budget = False
+
+    def __init__(
+        self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int
+    ) -> None:
+        self.connection = connection
+        self.request = request
+        self.started_at = started_at
+        self.billed_in = billed_in
+        self.method = request.method
+        self.target = request.target
+        self.minor_version = request.minor_version
+        self.host = request.host
+        self.header = request.value
+        self.request_id = connection.request_id(request)
+
+    # --- what the access log asks for ---
+
+    @property
+    def rule_name(self) -> str:
+        """The rule's domain and URL; empty when none matched."""
+        return self.rule.name if self.rule is not None else ""
+
+    @property
+    def server_name(self) -> bytes | None:
+        """What the client asked for by SNI."""
+        return self.connection.server_name
+
+    # --- the request's way up ---
+
+    def begin(self) -> None:
+        """Find the rule and offer the request to a target; replies by itself where that ends here."""
+        request = self.request
+        try:
+            path = request.path if request.path == b"*" else normalise_path(request.path)
+        except BadTarget as error:
+            self.fail(error)
+            return
+        rule = self.connection.runtime.router.route(request.host, path)
+        if rule is None:
+            self.fail(NoRule("no rule for this host and path"))
+        elif isinstance(rule, SlashRedirect):
+            self._redirect(301, rule.path + request.target[len(request.path) :])
+        else:
+            self.rule = rule
+            if rule.config.redirect is not None:
+                self._redirect_by(rule)
+            else:
+                rule.budget.begin()
+                self._offer(rule)
+
+    def _offer(self, rule: RuleRuntime) -> None:
+        """Choose a target that was not tried yet, and get a connection to it."""
+        target = None
+        if rule.session is not None and not self._tried:
+            target = rule.session.choose(self.request.value(b"cookie"))
+        if target is None:
+            target = rule.scheduler.choose(self.connection.balance_key, self._tried)
+            self._is_sticky_new = rule.session is not None
+        if target is None:
+            self.fail(NoTarget("no target takes new work"))
+            return
+        self.candidate = target
+        target.in_flight += 1
+        self._acquire(target, fresh=False)
+
+    def _acquire(self, target: Candidate[TargetPool], *, fresh: bool) -> None:
+        pool = target.payload
+        self.upstream_address = pool.label
+        try:
+            upstream = pool.acquire(self, fresh=fresh)
+        except QueueFull as error:
+            self.fail(error)
+            return
+        if upstream is not None:
+            self.upstream_connect_s = 0.0
+            self._send(upstream)
+        elif self.is_queued:
+            self.connection.expect_within(self.connection.runtime.timeouts.queue)
+
+    def connected(self, upstream: Upstream, connect_s: float) -> None:
+        """Take the connection that was dialled for this exchange, or that the queue has come to."""
+        self.upstream_connect_s = connect_s
+        self._send(upstream)
+
+    def _send(self, upstream: Upstream) -> None:
+        connection = self.connection
+        self.upstream = upstream
+        self._sent_at = now = connection.clock.now()
+        connection.expect_within(connection.runtime.timeouts.upstream)
+        request = self.request
+        head = b"%b %b HTTP/1.1\r\n%b%b%bX-Stgw-Time: %b\r\nX-Request-ID: %b\r\n\r\n" % (
+            request.method,
+            request.target,
+            request.lines,
+            self._supplied_lines() if request.supplied or not request.minor_version else connection.plain_lines,
+            connection.forwarded_lines,
+            connection.clock.stamp(now),
+            self.request_id,
+        )
+        upstream.begin(self, request.method, head)
+        if self._pending:
+            self._body_was_sent = True
+            pending, self._pending, self._pending_bytes = self._pending, None, 0
+            upstream.transport.writelines(pending)
+            connection.upstream_is_blocked(False)
+
+    def _supplied_lines(self) -> bytes:
+        """Return the address, version and Via fields where the plain case does not hold."""
+        connection, request = self.connection, self.request
+        supplied, config = request.supplied, connection.runtime.config
+        lines = b"X-Client-Proto-Ver: HTTP/1.%d\r\n" % request.minor_version
+        via = supplied.get(b"via")
+        lines += b"Via: %b1.%d clb\r\n" % (via + b", " if via else b"", request.minor_version)
+        chain = supplied.get(b"x-forwarded-for")
+        if not chain or config.forwarded_for == "replace":
+            lines += address_lines(connection.client_address)
+        else:
+            real = real_address(chain, connection.client_address, config.trusted_proxies)
+            lines += merged_address_lines(chain, connection.client_address, real)
+        if b"forwarded" in supplied and contains(
+            config.trusted_proxies, connection.client_address.decode("ascii")
+        ):
+            lines += b"Forwarded: %b\r\n" % supplied[b"forwarded"]
+        return lines
+
+    def request_data(self, data: bytes) -> None:
+        """Send a piece of the request's body, framed, or of an upgraded connection."""
+        if self.upstream is not None:
+            self._body_was_sent = True
+            self.upstream.transport.write(data)
+            return
+        if self._pending is None:
+            self._pending = []
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes > PENDING_BODY_LIMIT:
+            self.connection.upstream_is_blocked(True)
+
+    def downstream_finished(self) -> None:
+        """The client sends no more: pass the end of an upgraded connection's stream on."""
+        if self.upgraded and self.upstream is not None and not self.upstream.transport.is_closing():
+            self.upstream.transport.write_eof()
+
+    def downstream_lost(self) -> None:
+        """The client is gone: give the real server's connection up."""
+        if not self._is_answer_begun:
+            self.status = CLIENT_WENT_AWAY
+        self.error_reason = self.error_reason or DownstreamAborted.reason
+        self._end(is_reusable=False)
+
+    # --- the answer's way down ---
+
+    def interim_answer(self, response: ResponseHead) -> None:
+        """Pass a 1xx on; HTTP/1.0 does not know them (RFC 9110 section 15.2)."""
+        if self.request.minor_version and not self.is_over:
+            self.send(response.status_line + response.lines + b"\r\n")
+
+    def answer(self, response: ResponseHead, body: bytes, is_whole: bool) -> None:
+        """Send the answer's head with as much of its body as came along."""
+        connection, request = self.connection, self.request
+        self._is_answer_begun = True
+        self.status = self.upstream_status = response.status
+        now = connection.clock.now()
+        self.upstream_header_s = now - self._sent_at
+        lines = response.lines
+        if response.is_upgrade:
+            self.upgraded = True
+            connection.begin_tunnel()
+        elif not (
+            is_whole or response.content_length >= 0 or request.method == b"HEAD" or response.status in (204, 304)
+        ):
+            lines += self._begin_open_ended()
+        if not (self.upgraded or self._closes_after or connection.may_go_on(request)):
+            self._closes_after = True
+        if self._closes_after:
+            lines += b"Connection: close\r\n"
+        elif not request.minor_version and not self.upgraded:
+            lines += b"Connection: keep-alive\r\n"
+        if self._is_sticky_new:
+            lines += self._session_line()
+        if not is_whole:
+            connection.expect_within(self._idle_timeout_s())
+        head = b"%b%b\r\n" % (response.status_line, lines)
+        if body and self._encodes_chunks:
+            body = encode_chunk(body)
+        self.send(head + body if body else head)
+
+    def _begin_open_ended(self) -> bytes:
+        """Decide how a body without a length is framed for this client."""
+        if self.request.minor_version:
+            self._encodes_chunks = True
+            return b"Transfer-Encoding: chunked\r\n"
+        self._closes_after = True
+        return b""
+
+    def _session_line(self) -> bytes:
+        assert self.rule is not None  # an answer came, so a rule sent the request
+        assert self.rule.session is not None
+        assert self.candidate is not None
+        return b"Set-Cookie: %b\r\n" % self.rule.session.set_cookie(self.candidate)
+
+    def answer_data(self, data: memoryview) -> None:
+        """Send a piece of the answer's body, or of an upgraded connection."""
+        self.connection.expect_within(self._idle_timeout_s())
+        self.send(encode_chunk(bytes(data)) if self._encodes_chunks else data)
+
+    def answer_pieces(self, pieces: list[bytes], trailer_lines: bytes | None) -> None:
+        """Send pieces of a body that came in chunks; `trailer_lines` ends it."""
+        self.connection.expect_within(self._idle_timeout_s())
+        if self._encodes_chunks:
+            pieces = [encode_chunk(piece) for piece in pieces]
+            if trailer_lines is not None:
+                pieces.append(encode_last_chunk(trailer_lines) if trailer_lines else LAST_CHUNK)
+                self._encodes_chunks = False
+        elif self.request.method == b"HEAD":
+            return
+        if pieces:
+            self.send(b"".join(pieces))
+
+    def answer_complete(self, is_reusable: bool) -> None:
+        """The real server's answer is whole; its connection may be lent again if it says so."""
+        if self._encodes_chunks:
+            self.send(LAST_CHUNK)
+        self._end(is_reusable)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send HTTP bytes to the client and count them."""
+        self.billed_out += len(data)
+        self.connection.send(data)
+
+    def _idle_timeout_s(self) -> float:
+        timeouts = self.connection.runtime.timeouts
+        return timeouts.tunnel if self.upgraded else timeouts.upstream
+
+    # --- what goes wrong ---
+
+    def dial_failed(self, error: ClbError) -> None:
+        """No connection: offer the request to another target while budget and targets last."""
+        if self.is_over:
+            return
+        rule, target = self.rule, self.candidate
+        assert rule is not None  # set before anything is dialled
+        assert target is not None
+        target.in_flight -= 1
+        self.candidate = None
+        self._tried += (target,)
+        if not self._may_retry(rule) or rule.scheduler.choose(self.connection.balance_key, self._tried) is None:
+            self.fail(error)
+            return
+        self._offer(rule)
+
+    def upstream_failed(self, error: ClbError) -> None:
+        """The lent connection is gone or useless: send again where that is safe, else say so to the client."""
+        upstream, self.upstream = self.upstream, None
+        if self.is_over:
+            return
+        if upstream is not None:
+            upstream.close()
+            if self._is_replayable(upstream, error) and self.rule is not None and self._may_retry(self.rule):
+                assert self.candidate is not None  # the lent connection was to it
+                self._acquire(self.candidate, fresh=True)
+                return
+        self.fail(error)
+
+    def _is_replayable(self, upstream: Upstream, error: ClbError) -> bool:
+        """A kept connection that died under a request that may be sent twice, before any byte of an answer."""
+        return (
+            upstream.requests > 1
+            and upstream.is_unanswered
+            and isinstance(error, UpstreamError)
+            and self.request.method in IDEMPOTENT_METHODS
+            and not self.request.content_length
+        )
+
+    def _may_retry(self, rule: RuleRuntime) -> bool:
+        if self.retries >= rule.attempts or not (self._holds_budget or rule.budget.try_acquire()):
+            return False
+        self._holds_budget = True
+        self.retries += 1
+        return True
+
+    def fail(self, error: ClbError) -> None:
+        """End the exchange with the error's reply, or by cutting an answer that has begun."""
+        self.error_reason = error.reason
+        connection = self.connection
+        connection.count_refusal(error)
+        if self._is_answer_begun or error.client_status is None:
+            # The client must not take what it has for the whole answer.
+            self._end(is_reusable=False, is_cut=True)
+            return
+        self.reply_error(error.client_status)
+
+    def reply_error(self, status: int) -> None:
+        """Answer with one of clb's own error pages."""
+        request = self.request
+        keep_alive = self._reply_keeps_alive()
+        self._reply(
+            status,
+            error_reply(
+                status,
+                self.request_id,
+                request.value(b"accept"),
+                method=request.method,
+                keep_alive=keep_alive,
+                date=self.connection.clock.date(self.connection.clock.now()),
+            ),
+        )
+
+    def _redirect_by(self, rule: RuleRuntime) -> None:
+        redirect = rule.config.redirect
+        assert redirect is not None  # the caller looked
+        runtime = self.connection.runtime
+        location = redirect_location(
+            redirect, runtime.scheme, self.host, runtime.config.port, self.target
+        )
+        self._redirect(redirect.status, location)
+
+    def _redirect(self, status: int, location: bytes) -> None:
+        self._reply(
+            status,
+            redirect_reply(
+                status,
+                location,
+                self.request_id,
+                self.request.value(b"accept"),
+                method=self.request.method,
+                keep_alive=self._reply_keeps_alive(),
+                date=self.connection.clock.date(self.connection.clock.now()),
+            ),
+        )
+
+    def _reply_keeps_alive(self) -> bool:
+        return bool(self.request.minor_version) and self.connection.may_go_on(self.request)
+
+    def _reply(self, status: int, reply: bytes) -> None:
+        self._closes_after = not self._reply_keeps_alive()
+        self._is_own_reply = True
+        self._is_answer_begun = True
+        self.status = status
+        self.send(reply)
+        self._end(is_reusable=False)
+
+    def _end(self, *, is_reusable: bool, is_cut: bool = False) -> None:
+        """Give everything back, count, and let the connection go on or end."""
+        if self.is_over:
+            return
+        self.is_over = True
+        connection, rule, target = self.connection, self.rule, self.candidate
+        self.ended_at = now = connection.clock.now()
+        if target is not None:
+            target.in_flight -= 1
+            if self.is_queued:
+                target.payload.cancel(self)
+            upstream, self.upstream = self.upstream, None
+            if upstream is not None:
+                self.upstream_response_s = now - self._sent_at
+                if is_reusable:
+                    target.payload.release(upstream, now)
+                else:
+                    upstream.close()
+        if rule is not None:
+            if rule.config.redirect is None:
+                rule.budget.end(self._holds_budget)
+            ledger = rule.ledger
+            ledger.requests += 1
+            ledger.billed_in += self.billed_in
+            if not self._is_own_reply:
+                ledger.billed_out += self.billed_out
+        connection.exchange_ended(self, closes=self._closes_after or self.upgraded, is_cut=is_cut)

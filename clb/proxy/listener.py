@@ -1,0 +1,246 @@
+"""One listener at work: what its connections share, what is counted for it, its socket.
+
+Owns:      admission, ids, the listener's ledger, the words for what goes wrong before there is a request.
+Elsewhere: one connection (downstream.py); rules and their targets (rule.py); time (sweep.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from clb.config.models import Limits, Listener, Timeouts
+from clb.errors import ClbError
+from clb.http1.guard import DesyncGuard
+from clb.http1.request import RequestHead
+from clb.metering.counters import ListenerLedger, Traffic
+from clb.proxy.clock import Clock
+from clb.proxy.downstream import Downstream
+from clb.proxy.forwarded import contains
+from clb.proxy.replies import error_reply
+from clb.proxy.rule import RuleRuntime
+from clb.routing.router import Router
+
+if TYPE_CHECKING:
+    from clb.proxy.exchange import Exchange
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class AccessLogger(Protocol):
+    """Where finished exchanges go."""
+
+    def record(self, record: Exchange) -> None:
+        """Take one exchange."""
+
+
+class EventLog(Protocol):
+    """Where events that a stranger can cause go, limited in rate by reason."""
+
+    def log(self, level: int, reason: str, message: str, **values: object) -> None:
+        """Take one event."""
+
+
+class RequestIds:
+    """Ids that are unique over processes and restarts: a random half and a count."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(8).encode("ascii")
+        self._count = secrets.randbits(32)
+
+    def next(self) -> bytes:
+        """Return the next id, 32 hexadecimal digits."""
+        self._count += 1
+        return b"%b%016x" % (self._prefix, self._count)
+
+
+class ListenerRuntime:
+    """What all connections of one listener share."""
+
+    def __init__(
+        self,
+        load_balancer: str,
+        config: Listener,
+        router: Router[RuleRuntime],
+        tls_context: ssl.SSLContext | None,
+        clock: Clock,
+        request_ids: RequestIds,
+        access_log: AccessLogger,
+        events: EventLog,
+    ) -> None:
+        self.load_balancer = load_balancer
+        self.config = config
+        self.timeouts: Timeouts = config.timeouts
+        self.limits: Limits = config.limits
+        self.router = router
+        self.tls_context = tls_context
+        self.scheme = config.protocol.encode("ascii")
+        self.verifies_clients = config.ssl_mode == "mutual"
+        self.clock = clock
+        self.access_log = access_log
+        self.ledger = ListenerLedger()
+        self.guard = DesyncGuard(config.desync_guard, config.limits.header_bytes)
+        self.is_draining = False
+        self.connections: set[Downstream] = set()
+        self.next_request_id = request_ids.next
+        self._events = events
+        self._serials: Iterator[int] = iter(range(1, 1 << 62))
+        self._server: asyncio.Server | None = None
+        self._heads_to_guard = self.guard.interval
+
+    @property
+    def name(self) -> str:
+        """Load balancer and listener, for logs."""
+        return f"{self.load_balancer}/{self.config.name}"
+
+    # --- the socket ---
+
+    async def listen(self, loop: asyncio.AbstractEventLoop) -> int:
+        """Bind and accept; return the port, which the system chose if it was 0.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        self._server = await loop.create_server(
+            lambda: Downstream(self), self.config.address, self.config.port, backlog=4096, reuse_address=True
+        )
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def stop_accepting(self) -> None:
+        """Close the socket and let idle connections go; the others end behind their current request."""
+        self.is_draining = True
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in tuple(self.connections):
+            connection.drain()
+
+    def sweep(self, now: float) -> None:
+        """Act on every deadline that has passed."""
+        for connection in tuple(self.connections):
+            if connection.deadline <= now:
+                connection.deadline_passed()
+
+    # --- a connection's life ---
+
+    def next_serial(self) -> int:
+        """Number a connection."""
+        return next(self._serials)
+
+    def admit(self, connection: Downstream) -> bool:
+        """Take a new connection in, or say no when the listener is full."""
+        if len(self.connections) >= self.limits.connections:
+            self.ledger.refused["connections"] += 1
+            self._events.log(
+                logging.WARNING, "connections", "connection refused", listener=self.name, limit=self.limits.connections
+            )
+            return False
+        self.connections.add(connection)
+        self.ledger.opened(connection)
+        return True
+
+    def ended(self, connection: Downstream, traffic: Traffic) -> None:
+        """Close a connection's account."""
+        if connection not in self.connections:
+            return
+        self.connections.discard(connection)
+        before = self.ledger.residuals
+        self.ledger.ended(connection, traffic)
+        if self.ledger.residuals != before:
+            self._events.log(
+                logging.ERROR,
+                "residual",
+                "bytes of a connection do not add up",
+                listener=self.name,
+                connection=connection.serial,
+                residual_in=traffic.residual_in,
+                residual_out=traffic.residual_out,
+            )
+
+    def established(self, connection: Downstream) -> None:
+        """Count a handshake that is done."""
+        if connection.resumed:
+            self.ledger.handshakes_resumed += 1
+        else:
+            self.ledger.handshakes_full += 1
+        connection.measure_rtt()
+
+    def handshake_failed(self, connection: Downstream, reason: str, error: Exception | None) -> None:
+        """Count and tell of a handshake that is not."""
+        self.ledger.handshakes_failed[reason] += 1
+        self._events.log(
+            logging.INFO,
+            reason,
+            "handshake failed",
+            listener=self.name,
+            client=f"{connection.client_address.decode()}:{connection.client_port}",
+            detail=str(error) if error is not None else "",
+        )
+
+    def refused(self, error: ClbError) -> None:
+        """Count what clb turned away or could not serve."""
+        self.ledger.refused[error.reason] += 1
+
+    def record_broken(self, connection: Downstream, error: ssl.SSLError) -> None:
+        """Count a record that broke an established session, or the client's alert that ended it."""
+        self.ledger.refused["broken_record"] += 1
+        self._events.log(
+            logging.INFO, "broken_record", "TLS session ended", listener=self.name, detail=error.reason or str(error)
+        )
+
+    def log_refusal(self, connection: Downstream, error: ClbError, status: int, request_id: bytes) -> None:
+        """Tell of a request that was refused before it became an exchange."""
+        self._events.log(
+            logging.INFO,
+            error.reason,
+            "request refused",
+            listener=self.name,
+            client=f"{connection.client_address.decode()}:{connection.client_port}",
+            status=status,
+            request_id=request_id,
+            detail=str(error),
+        )
+
+    # --- requests ---
+
+    def guard_head(self, head: bytes, request: RequestHead) -> None:
+        """Let the desync guard read every n-th head as well.
+
+        Raises:
+            AmbiguousRequest: both readings differ and the listener enforces.
+        """
+        if self._heads_to_guard:
+            self._heads_to_guard -= 1
+            if not self._heads_to_guard:
+                self._heads_to_guard = self.guard.interval
+                disagreements = self.guard.disagreements
+                self.guard.check(head, request)
+                if self.guard.disagreements != disagreements:
+                    self._events.log(
+                        logging.WARNING, "desync", "h11 reads a request differently", listener=self.name
+                    )
+
+    def is_trusted(self, address: bytes) -> bool:
+        """Tell whether an address is one of the listener's trusted proxies."""
+        return contains(self.config.trusted_proxies, address.decode("ascii"))
+
+    def is_request_id(self, text: bytes) -> bool:
+        """Tell whether a supplied id is fit to be logged and passed on."""
+        return _REQUEST_ID.fullmatch(text) is not None
+
+    def plain_http_reply(self) -> bytes:
+        """Answer a client that spoke HTTP to the TLS port, in HTTP."""
+        return error_reply(
+            400,
+            self.next_request_id(),
+            b"",
+            method=b"GET",
+            keep_alive=False,
+            date=self.clock.date(self.clock.now()),
+        )

@@ -1,0 +1,157 @@
+"""The connections to one target: kept, lent, bounded, queued for.
+
+Owns:      idle connections, the bound on open ones, the queue at the bound, dialling.
+Elsewhere: which target is chosen (balancing/); what is sent (exchange.py); when time is up (sweep.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from clb.config.models import Pool
+from clb.errors import ClbError, DialRefused, DialTimeout, QueueFull
+from clb.proxy.upstream import Upstream
+
+if TYPE_CHECKING:
+    from clb.proxy.exchange import Exchange
+
+
+class TargetPool:
+    """One target's connections; belongs to the target's identity and outlives a change of configuration."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: str, port: int, config: Pool, connect_timeout_s: float
+    ) -> None:
+        self.label = f"[{address}]:{port}".encode() if ":" in address else f"{address}:{port}".encode()
+        """Address and port, for the log."""
+        self._loop = loop
+        self._address = address
+        self._port = port
+        self._config = config
+        self._connect_timeout_s = connect_timeout_s
+        self._idle: list[Upstream] = []
+        self._open = 0
+        self._waiting: deque[Exchange] = deque()
+        self._dials: set[asyncio.Task[None]] = set()
+        self._connections: set[Upstream] = set()
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open or being dialled."""
+        return self._open
+
+    @property
+    def waiting(self) -> int:
+        """Exchanges in the queue."""
+        return len(self._waiting)
+
+    def acquire(self, exchange: Exchange, *, fresh: bool = False) -> Upstream | None:
+        """Lend an idle connection at once, or None: `exchange.connected` or `dial_failed` follows.
+
+        Raises:
+            QueueFull: the target stands at its bound and so does its queue.
+        """
+        while self._idle and not fresh:
+            upstream = self._idle.pop()
+            if upstream.is_usable:
+                return upstream
+        if self._open < self._config.connections:
+            self._dial(exchange)
+        elif len(self._waiting) < self._config.queue:
+            self._waiting.append(exchange)
+            exchange.is_queued = True
+        else:
+            raise QueueFull(f"{self._config.connections} connections and {self._config.queue} requests waiting")
+        return None
+
+    def release(self, upstream: Upstream, now: float) -> None:
+        """Take a connection back that may be used again: for the queue, the idle list, or to be closed."""
+        requests = self._config.requests
+        if not upstream.is_usable or (requests and upstream.requests >= requests):
+            upstream.close()
+        elif self._waiting:
+            self._hand_over(upstream)
+        elif len(self._idle) < self._config.idle:
+            upstream.idle_since = now
+            self._idle.append(upstream)
+        else:
+            upstream.close()
+
+    def adopt(self, upstream: Upstream) -> None:
+        """Know a connection that was made."""
+        self._connections.add(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """Count a connection that is gone, and dial for whoever waits."""
+        self._connections.discard(upstream)
+        self._open -= 1
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+        self._serve_queue()
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Take an exchange out of the queue."""
+        if exchange.is_queued:
+            exchange.is_queued = False
+            self._waiting.remove(exchange)
+
+    def sweep(self, now: float) -> None:
+        """Close what was idle for too long; the oldest stand first."""
+        limit = now - self._config.idle_timeout
+        while self._idle and self._idle[0].idle_since < limit:
+            self._idle.pop(0).close()
+
+    def close(self) -> None:
+        """Close everything, whatever it is doing."""
+        for task in self._dials:
+            task.cancel()
+        for upstream in tuple(self._connections):
+            upstream.close()
+        self._idle.clear()
+
+    def _hand_over(self, upstream: Upstream) -> None:
+        exchange = self._waiting.popleft()
+        exchange.is_queued = False
+        exchange.connected(upstream, 0.0)
+
+    def _serve_queue(self) -> None:
+        if self._waiting and self._open < self._config.connections:
+            exchange = self._waiting.popleft()
+            exchange.is_queued = False
+            self._dial(exchange)
+
+    def _dial(self, exchange: Exchange) -> None:
+        self._open += 1
+        task = self._loop.create_task(self._connect(exchange))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _connect(self, exchange: Exchange) -> None:
+        started_at = self._loop.time()
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, upstream = await self._loop.create_connection(
+                    lambda: Upstream(self), self._address, self._port
+                )
+        except (OSError, TimeoutError) as error:
+            self._open -= 1
+            self._serve_queue()
+            exchange.dial_failed(self._dial_error(error))
+            return
+        except asyncio.CancelledError:
+            self._open -= 1
+            raise
+        if exchange.is_over:
+            self.release(upstream, self._loop.time())
+        elif upstream.is_usable:
+            exchange.connected(upstream, self._loop.time() - started_at)
+        else:
+            exchange.dial_failed(DialRefused(f"{self.label.decode()}: closed as soon as it was made"))
+
+    def _dial_error(self, error: OSError) -> ClbError:
+        where = self.label.decode()
+        if isinstance(error, TimeoutError):
+            return DialTimeout(f"{where}: no connection within {self._connect_timeout_s:g} s")
+        return DialRefused(f"{where}: {error.strerror or error}")

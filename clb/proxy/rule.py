@@ -1,0 +1,36 @@
+"""One rule as the data path uses it: where its requests go and what is counted for it.
+
+Owns:      the objects that live as long as the rule's identity: candidates with their pools, scheduler, budget, ledger.
+Elsewhere: which rule a request belongs to (routing/); the choice among candidates (balancing/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clb.balancing.candidate import Candidate
+from clb.balancing.retry_budget import RetryBudget
+from clb.balancing.scheduler import Scheduler
+from clb.balancing.stickiness import SessionPolicy
+from clb.config.models import Rule
+from clb.metering.counters import RuleLedger
+from clb.proxy.pool import TargetPool
+
+
+@dataclass(slots=True, eq=False)
+class RuleRuntime:
+    """A rule at work; compared by identity."""
+
+    name: str
+    """Domain and URL, for the log."""
+    config: Rule
+    candidates: tuple[Candidate[TargetPool], ...]
+    scheduler: Scheduler[TargetPool]
+    session: SessionPolicy[TargetPool] | None
+    budget: RetryBudget
+    ledger: RuleLedger
+
+    @property
+    def attempts(self) -> int:
+        """How often a request may be offered again."""
+        return self.config.retry.attempts

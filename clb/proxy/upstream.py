@@ -1,0 +1,216 @@
+"""One connection to a real server, plain HTTP/1.1, used for one exchange after another.
+
+Owns:      the transport, reading answers and their framing, whether the connection may be used again.
+Elsewhere: whom it is lent to (pool.py); what the client gets (exchange.py).
+
+All connections of a worker read into one buffer: the loop fills it and calls back before it reads for anyone else.
+What must outlive the callback is copied; the TLS engine copies by itself, so a body of known length goes from
+here into records without another copy and without a parser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from clb.errors import BadResponse, ClbError, UpstreamClosed
+from clb.http1.chunked import ChunkedDecoder
+from clb.http1.head_end import response_head_end
+from clb.http1.response import UNTIL_CLOSE, ResponseHead, read_response_head
+
+if TYPE_CHECKING:
+    from clb.proxy.exchange import Exchange
+    from clb.proxy.pool import TargetPool
+
+READ_BUFFER_BYTES = 64 * 1024
+HEAD_LIMIT_BYTES = 64 * 1024
+TRAILER_LIMIT_BYTES = 16 * 1024
+
+_read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+
+
+class _Phase(Enum):
+    IDLE = 0
+    HEAD = 1
+    LENGTH = 2
+    CHUNKED = 3
+    UNTIL_CLOSE = 4
+    """Also an upgraded connection's bytes."""
+    CLOSED = 5
+
+
+_IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _CLOSED = _Phase
+
+
+class Upstream(asyncio.BufferedProtocol):
+    """One connection to one target."""
+
+    def __init__(self, pool: TargetPool) -> None:
+        self.pool = pool
+        self.exchange: Exchange | None = None
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # valid from connection_made on
+        self.requests = 0
+        self.idle_since = 0.0
+        self.is_unanswered = True
+        """No byte has come for the current request."""
+        self._phase = _IDLE
+        self._method = b""
+        self._pending = b""
+        self._remaining = 0
+        self._keep_alive = True
+        self._decoder: ChunkedDecoder | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether another request may be sent."""
+        return self._phase is _IDLE and not self.transport.is_closing()
+
+    def begin(self, exchange: Exchange, method: bytes, head: bytes) -> None:
+        """Send a request head and expect its answer."""
+        self.exchange = exchange
+        self.requests += 1
+        self._phase = _HEAD
+        self._method = method
+        self.is_unanswered = True
+        self.transport.write(head)
+
+    def close(self) -> None:
+        """Give the connection up; the exchange, if any, hears nothing more."""
+        self.exchange = None
+        self._phase = _CLOSED
+        self.transport.abort()
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.pool.adopt(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the worker's buffer for the read that follows."""
+        return _read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        exchange = self.exchange
+        if exchange is None:
+            self.close()  # Bytes that no request asked for: whatever they are, not the next answer.
+            return
+        if self._phase is _LENGTH:
+            if nbytes <= self._remaining:
+                self._remaining -= nbytes
+                exchange.answer_data(_read_buffer[:nbytes])
+                if not self._remaining:
+                    self._complete()
+            else:
+                remaining, self._remaining, self._keep_alive = self._remaining, 0, False
+                exchange.answer_data(_read_buffer[:remaining])
+                self._complete()
+        elif self._phase is _HEAD:
+            self.is_unanswered = False
+            data = bytes(_read_buffer[:nbytes])
+            self._read_head(self._pending + data if self._pending else data, exchange)
+        elif self._phase is _CHUNKED:
+            self._read_chunked(bytes(_read_buffer[:nbytes]), exchange)
+        elif self._phase is _UNTIL_CLOSE:
+            exchange.answer_data(_read_buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        """Take the real server's end of stream; the transport closes itself."""
+        exchange = self.exchange
+        if exchange is not None and self._phase is _UNTIL_CLOSE:
+            self._keep_alive = False
+            self._complete()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the pool, and the exchange if one was waiting."""
+        self._phase = _CLOSED
+        self.pool.forget(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.upstream_failed(UpstreamClosed(f"{exc or 'end of stream'} before the answer was complete"))
+
+    def pause_writing(self) -> None:
+        """The real server takes no more for now: stop reading from the client."""
+        if self.exchange is not None:
+            self.exchange.connection.upstream_is_blocked(True)
+
+    def resume_writing(self) -> None:
+        """The real server takes bytes again."""
+        if self.exchange is not None:
+            self.exchange.connection.upstream_is_blocked(False)
+
+    # --- answers ---
+
+    def _read_head(self, data: bytes, exchange: Exchange) -> None:
+        try:
+            while True:
+                end = response_head_end(data, HEAD_LIMIT_BYTES)
+                if not end:
+                    self._pending = data
+                    return
+                response = read_response_head(data if end == len(data) else data[:end], self._method)
+                data = data[end:]
+                if response.status >= 200 or response.is_upgrade:
+                    break
+                exchange.interim_answer(response)
+            self._pending = b""
+            self._begin_body(response, data, exchange)
+        except ClbError as error:
+            self._fail(error, exchange)
+
+    def _begin_body(self, response: ResponseHead, data: bytes, exchange: Exchange) -> None:
+        self._keep_alive = response.keep_alive
+        length = response.content_length
+        if response.is_upgrade:
+            if not exchange.request.upgrade:
+                raise BadResponse("101 that no one asked for")
+            self._phase = _UNTIL_CLOSE
+            exchange.answer(response, data, False)
+        elif length >= 0:
+            if len(data) > length:
+                data, self._keep_alive = data[:length], False
+            self._remaining = length - len(data)
+            self._phase = _LENGTH
+            if self._remaining:
+                exchange.answer(response, data, False)
+            else:
+                exchange.answer(response, data, True)
+                self._complete()
+        elif length == UNTIL_CLOSE:
+            self._phase = _UNTIL_CLOSE
+            exchange.answer(response, data, False)
+        else:
+            self._phase = _CHUNKED
+            self._decoder = ChunkedDecoder(BadResponse, TRAILER_LIMIT_BYTES)
+            exchange.answer(response, b"", False)
+            if data:
+                self._read_chunked(data, exchange)
+
+    def _read_chunked(self, data: bytes, exchange: Exchange) -> None:
+        decoder = self._decoder
+        assert decoder is not None  # set with the phase
+        try:
+            pieces = decoder.feed(data)
+        except ClbError as error:
+            self._fail(error, exchange)
+            return
+        exchange.answer_pieces(pieces, decoder.trailer_lines if decoder.is_complete else None)
+        if decoder.is_complete:
+            if decoder.leftover:
+                self._keep_alive = False
+            self._complete()
+
+    def _complete(self) -> None:
+        """Hand the connection back and let the exchange end; it may be closed by either."""
+        exchange, self.exchange = self.exchange, None
+        self._phase = _IDLE if self._keep_alive else _CLOSED
+        if exchange is not None:
+            exchange.answer_complete(self._keep_alive)
+
+    def _fail(self, error: ClbError, exchange: Exchange) -> None:
+        self.close()
+        exchange.upstream_failed(error)

@@ -1,0 +1,176 @@
+"""One connection's TLS: an SSLObject between two memory BIOs, and the count of what is handshake.
+
+Owns:      the handshake's bytes, records in and out, close_notify.
+Elsewhere: contexts and certificates (contexts.py); sockets and time (proxy/downstream.py).
+Pure:      bytes in, bytes out; no socket, no loop, no clock.
+"""
+
+from __future__ import annotations
+
+import ssl
+from enum import Enum
+
+RECORD_PLAINTEXT = 16384
+"""Largest plaintext of one record (RFC 8446 section 5.1)."""
+
+# Bytes that a record adds to its plaintext, header included, by the end of the suite's name (RFC 5288, 7905, 8446).
+_TLS13_EXPANSION = 5 + 1 + 16
+_TLS12_GCM_EXPANSION = 5 + 8 + 16
+_TLS12_CHACHA_EXPANSION = 5 + 16
+_CBC_EXPANSION = 5 + 16 + 20 + 16
+
+
+class Progress(Enum):
+    """Where a handshake stands."""
+
+    WANTS_MORE = 0
+    ESTABLISHED = 1
+
+
+class TlsEngine:
+    """Server side of one TLS connection (RFC 8446, RFC 5246)."""
+
+    __slots__ = (
+        "_incoming",
+        "_is_established",
+        "_outgoing",
+        "_peer_closed",
+        "_ssl_read",
+        "_ssl_write",
+        "ciphertext_in",
+        "ciphertext_out",
+        "handshake_in",
+        "handshake_out",
+        "plaintext_in",
+        "plaintext_out",
+        "ssl_object",
+    )
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._ssl_read = self.ssl_object.read
+        self._ssl_write = self.ssl_object.write
+        self._is_established = False
+        self._peer_closed = False
+        self.ciphertext_in = 0
+        """Bytes fed, handshake included."""
+        self.ciphertext_out = 0
+        """Bytes made for the peer, handshake included."""
+        self.plaintext_in = 0
+        self.plaintext_out = 0
+        self.handshake_in = 0
+        """Valid when the handshake is over, well or not; until then everything fed is handshake."""
+        self.handshake_out = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Tell whether `decrypt` may find more without being fed (a partial record counts)."""
+        return bool(self._incoming.pending or self.ssl_object.pending())
+
+    @property
+    def peer_closed(self) -> bool:
+        """Tell whether the peer's close_notify has come."""
+        return self._peer_closed
+
+    @property
+    def is_established(self) -> bool:
+        """Tell whether the session is up."""
+        return self._is_established
+
+    def handshake(self, data: bytes) -> Progress:
+        """Feed bytes of the handshake; what must be sent waits in `take_outgoing`.
+
+        Raises:
+            ssl.SSLError: the handshake failed; an alert may wait in `take_outgoing`.
+        """
+        self.ciphertext_in += self._incoming.write(data)
+        try:
+            self.ssl_object.do_handshake()
+        except ssl.SSLWantReadError:
+            return Progress.WANTS_MORE
+        self._is_established = True
+        # A request can ride in behind the client's last handshake flight. Those bytes wait in the incoming
+        # BIO and are the customer's traffic, so they are not handshake.
+        self.handshake_in = self.ciphertext_in - self._incoming.pending
+        # The server's last flight, TLS 1.3 tickets included, still waits in the outgoing BIO.
+        self.handshake_out = self.ciphertext_out + self._outgoing.pending
+        return Progress.ESTABLISHED
+
+    def take_outgoing(self) -> bytes:
+        """Return what must be sent now, possibly nothing."""
+        data = self._outgoing.read()
+        self.ciphertext_out += len(data)
+        return data
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Feed ciphertext and return the plaintext of one record at most; more may wait (`has_more`).
+
+        Raises:
+            ssl.SSLError: a record is broken; an alert may wait in `take_outgoing`.
+        """
+        if data:
+            self.ciphertext_in += self._incoming.write(data)
+        try:
+            plaintext = self._ssl_read(RECORD_PLAINTEXT)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLZeroReturnError:
+            self._peer_closed = True
+            return b""
+        self.plaintext_in += len(plaintext)
+        return plaintext
+
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """Return the records that carry `data`."""
+        written = self._ssl_write(data)
+        if written < len(data):
+            # OpenSSL in partial-write mode, as the standard library sets it, takes one record a call.
+            view = memoryview(data)
+            while written < len(view):
+                written += self._ssl_write(view[written:])
+        self.plaintext_out += written
+        records = self._outgoing.read()
+        self.ciphertext_out += len(records)
+        return records
+
+    def close(self) -> bytes:
+        """Return the close_notify alert, or nothing where the session is not up or already closed."""
+        if not self._is_established:
+            return b""
+        try:
+            self.ssl_object.unwrap()
+        except ssl.SSLError:
+            pass  # SSLWantReadError: the peer's close_notify is not waited for (RFC 8446 section 6.1).
+        return self.take_outgoing()
+
+    @property
+    def unread(self) -> int:
+        """Bytes fed that no record has consumed yet."""
+        return self._incoming.pending
+
+    @property
+    def overhead_in(self) -> int:
+        """Bytes of consumed records beside their plaintext: headers, MACs, padding, alerts, key updates."""
+        if not self._is_established:
+            return 0
+        return self.ciphertext_in - self._incoming.pending - self.handshake_in - self.plaintext_in
+
+    @property
+    def overhead_out(self) -> int:
+        """Bytes of records made beside their plaintext."""
+        if not self._is_established:
+            return 0
+        return self.ciphertext_out - self.handshake_out - self.plaintext_out
+
+
+def record_expansion(tls_version: bytes, cipher: bytes) -> int:
+    """Return how many bytes a full record adds to its plaintext (an upper bound for CBC suites)."""
+    if tls_version == b"TLSv1.3":
+        return _TLS13_EXPANSION
+    if cipher.endswith(b"POLY1305"):
+        return _TLS12_CHACHA_EXPANSION
+    if b"GCM" in cipher or b"CCM" in cipher:
+        return _TLS12_GCM_EXPANSION
+    return _CBC_EXPANSION
