@@ -1,0 +1,1 @@
+"""TLS on the client's side: policies, contexts, verdicts on handshakes, what a client certificate proved."""

@@ -1,0 +1,251 @@
+"""The SSLContexts of one listener, and which of them serves a name.
+
+Owns:      the keyless base, one context per certificate (or RSA and ECDSA pair), the choice by SNI, the swap.
+Elsewhere: the policies (policy.py); names that never reach our callback (sni_errors.py); the handshake
+           (engine.py).
+
+The base is what connections are made from: session tickets, protocol versions, options and verification
+flags stay with it, so tickets survive a change of certificate, and it can be made before a fork because it
+holds no key. What the SNI callback swaps in brings certificate, CA, CRL, DH group, ALPN, suites and security
+level (OpenSSL keeps the level beside the certificate), so both are given the cipher string.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from clb.tls.dh_parameters import FFDHE2048_PEM
+from clb.tls.memory_file import memory_file
+from clb.tls.policy import Policy
+
+Verify = Literal["off", "optional", "required"]
+Part = Literal["certificate", "ca_certificate", "crl"]
+
+ALPN_PROTOCOLS = ["http/1.1"]
+
+# Two, as OpenSSL, nginx and HAProxy send: browsers open connections in parallel and use a ticket once
+# (docs/decisions/session-tickets.md). A resumed handshake sends one.
+TLS13_TICKETS = 2
+
+_VERIFY_MODES: dict[Verify, ssl.VerifyMode] = {
+    "off": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate chain with its key, and the names it serves."""
+
+    chain_pem: bytes = field(repr=False)
+    private_key_pem: bytes = field(repr=False)
+    names: tuple[str, ...]
+    key_type: str
+    """RSA or ECDSA: one of each is served for the same name."""
+
+
+class ContextFault(ValueError):
+    """OpenSSL refuses a certificate, CA or CRL under this policy; nothing was changed."""
+
+    def __init__(self, part: Part, text: str, identity: Identity | None = None) -> None:
+        super().__init__(text)
+        self.part = part
+        self.identity = identity
+
+
+@dataclass(slots=True)
+class SniCounts:
+    """Handshakes that were given the default certificate, by reason."""
+
+    without_name: int = 0
+    """The client sent no server name."""
+    unmatched: int = 0
+    """The client asked for a name that no certificate covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    context: ssl.SSLContext
+    identities: tuple[Identity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Two dictionaries, so that a listener with a thousand names answers as fast as one with two."""
+
+    exact: dict[str, _Entry]
+    wildcard: dict[str, _Entry]
+    """`*.example.com` under the key `example.com`."""
+    default: _Entry | None
+    """None only until the first `replace` of a listener that was made without certificates."""
+
+    def find(self, server_name: str) -> _Entry | None:
+        name = server_name.lower().removesuffix(".")
+        if (entry := self.exact.get(name)) is not None:
+            return entry
+        # A wildcard stands for exactly one label (RFC 9525 section 6.3).
+        return self.wildcard.get(name.partition(".")[2])
+
+
+class ListenerContexts:
+    """Everything a listener needs to begin handshakes; `replace` swaps certificates under it.
+
+    Made without identities it holds no key and can be made before a fork; the workers then call `replace`,
+    and their handshakes resume each other's sessions because they share the base's ticket keys.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        identities: Sequence[Identity] = (),
+        verify: Verify = "off",
+        ca_pem: bytes | None = None,
+        crl_pem: bytes | None = None,
+    ) -> None:
+        if verify != "off" and ca_pem is None:
+            raise ValueError("a client certificate can only be verified against a CA")
+        self.policy = policy
+        self.verify: Verify = verify
+        self.counts = SniCounts()
+        self._ca_pem = ca_pem if verify != "off" else None
+        self._crl_pem = crl_pem if verify != "off" else None
+        self._entries: dict[tuple[Identity, ...], _Entry] = {}
+        self._identities: tuple[Identity, ...] = ()
+        self._table = _Table({}, {}, None)
+        self.base = self._build_base()
+        if identities:
+            self.replace(identities)
+
+    def choose(self, server_name: str | None) -> ssl.SSLContext:
+        """The certificate context for a name: exact, then wildcard, then the default."""
+        return self._entry(server_name).context
+
+    def identities_for(self, server_name: str | None) -> tuple[Identity, ...]:
+        """What `choose` would serve, at most one per key type."""
+        return self._entry(server_name).identities
+
+    def replace(self, identities: Sequence[Identity]) -> None:
+        """Serve these from the next handshake on; ContextFault if one is unusable: nothing changes."""
+        if not identities:
+            raise ValueError("a listener needs a certificate")
+        self._table = self._build_table(identities)
+
+    def without_verification(self) -> ListenerContexts:
+        """The same certificates under the same policy for a client that has no certificate of its own."""
+        return ListenerContexts(self.policy, self._identities)
+
+    def _entry(self, server_name: str | None) -> _Entry:
+        table = self._table
+        entry = (server_name is not None and table.find(server_name)) or table.default
+        if entry is None:
+            raise LookupError("the listener has no certificate yet")
+        return entry
+
+    def _swap(self, ssl_object: ssl.SSLObject, server_name: str | None, base: ssl.SSLContext) -> int | None:
+        table = self._table
+        entry = None
+        if server_name is None:
+            self.counts.without_name += 1
+        elif (entry := table.find(server_name)) is None:
+            self.counts.unmatched += 1
+        entry = entry or table.default
+        if entry is None:
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        ssl_object.context = entry.context
+        return None
+
+    def _build_base(self) -> ssl.SSLContext:
+        context = _new_context(self.policy)
+        context.minimum_version = self.policy.minimum
+        context.maximum_version = self.policy.maximum
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        if self.policy.server_preference:
+            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        else:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.num_tickets = TLS13_TICKETS
+        context.verify_mode = _VERIFY_MODES[self.verify]
+        # The bound CA is the anchor, be it a root or an intermediate: what it signed is accepted, no more.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if self._crl_pem is not None:
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        # Fires for clients without a server name too, which is what lets the base do without a certificate.
+        context.sni_callback = self._swap
+        return context
+
+    def _build_table(self, identities: Sequence[Identity]) -> _Table:
+        groups = _group_by_name(identities)
+        first = identities[0]
+        default_group = groups[first.names[0].lower()] if first.names else (first,)
+        # What did not change keeps its context: replacing one certificate of a thousand builds one.
+        entries = {
+            group: self._entries.get(group) or self._build_entry(group)
+            for group in dict.fromkeys([default_group, *groups.values()])
+        }
+        exact = {name: entries[group] for name, group in groups.items() if not name.startswith("*.")}
+        wildcard = {name[2:]: entries[group] for name, group in groups.items() if name.startswith("*.")}
+        self._entries = entries
+        self._identities = tuple(identities)
+        return _Table(exact, wildcard, entries[default_group])
+
+    def _build_entry(self, group: tuple[Identity, ...]) -> _Entry:
+        context = _new_context(self.policy)
+        context.set_alpn_protocols(ALPN_PROTOCOLS)
+        with memory_file(FFDHE2048_PEM) as path:
+            context.load_dh_params(path)
+        for identity in group:
+            _load_identity(context, identity)
+        if self._ca_pem is not None:
+            _load_trusted(context, "ca_certificate", self._ca_pem)
+        if self._crl_pem is not None:
+            _load_trusted(context, "crl", self._crl_pem)
+        return _Entry(context, group)
+
+
+def _group_by_name(identities: Iterable[Identity]) -> dict[str, tuple[Identity, ...]]:
+    """For each name the first identity of each key type: an RSA and an ECDSA certificate go together."""
+    by_name: dict[str, dict[str, Identity]] = {}
+    for identity in identities:
+        for name in identity.names:
+            by_name.setdefault(name.lower(), {}).setdefault(identity.key_type, identity)
+    return {name: tuple(by_type.values()) for name, by_type in by_name.items()}
+
+
+def _new_context(policy: Policy) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers(policy.openssl_cipher_string)
+    return context
+
+
+def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
+    try:
+        with memory_file(identity.chain_pem) as chain, memory_file(identity.private_key_pem) as key:
+            # The empty password turns an encrypted key into an error; without it OpenSSL asks the terminal.
+            context.load_cert_chain(chain, key, password="")
+    except ssl.SSLError as error:
+        raise ContextFault("certificate", _explain(error), identity) from error
+
+
+def _load_trusted(context: ssl.SSLContext, part: Part, pem: bytes) -> None:
+    try:
+        # By file and not by `cadata`, which takes no CRL.
+        with memory_file(pem) as path:
+            context.load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ContextFault(part, _explain(error)) from error
+
+
+def _explain(error: ssl.SSLError) -> str:
+    return _EXPLANATIONS.get(error.reason or "", f"OpenSSL does not take it: {error.reason or error}")
+
+
+_EXPLANATIONS = {
+    "EE_KEY_TOO_SMALL": "its key is too small for this policy (RSA under 2048 bits)",
+    "CA_KEY_TOO_SMALL": "a CA in its chain has a key too small for this policy (RSA under 2048 bits)",
+    "CA_MD_TOO_WEAK": "a certificate in its chain has a signature too weak for this policy (MD5 or SHA-1)",
+    "KEY_VALUES_MISMATCH": "the private key is not the certificate's",
+}
