@@ -27,9 +27,8 @@ from clb.config.loader import load
 from clb.config.models import Config, Listener
 
 START_TIMEOUT_S = 30.0
-# Longer than clb needs to finish the exchanges of somebody who is trying things out.
-CLB_STOP_TIMEOUT_S = 20.0
-DEMO_STOP_TIMEOUT_S = 5.0
+# What a process may take to end when it has nothing left to wait for.
+STOP_TIMEOUT_S = 5.0
 
 
 class CannotRun(Exception):
@@ -61,6 +60,8 @@ class Processes:
     """What was started, in the order of starting."""
 
     signals: StopSignals
+    drain_timeout_s: float
+    """How long clb may go on with exchanges that are running when it is told to stop."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str]) -> None:
@@ -78,8 +79,7 @@ class Processes:
         """End all, the last started (clb) first, so that it can finish what real servers are answering."""
         for name, process in reversed(self.running.items()):
             process.terminate()
-            timeout = CLB_STOP_TIMEOUT_S if name == "clb" else DEMO_STOP_TIMEOUT_S
-            deadline = time.monotonic() + timeout
+            deadline = time.monotonic() + STOP_TIMEOUT_S + (self.drain_timeout_s if name == "clb" else 0)
             while process.poll() is None:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or self.signals.wait(remaining):  # a second Ctrl-C: now
@@ -88,7 +88,7 @@ class Processes:
 
 
 def listeners_of(config: Config) -> list[Listener]:
-    return [listener for balancer in config.load_balancers for listener in balancer.listeners]
+    return [listener for balancer in config.served for listener in balancer.listeners]
 
 
 def target_ports_of(config: Config) -> list[int]:
@@ -119,8 +119,8 @@ def curl_line(listener: Listener, certificates: Path) -> str:
     return shlex.join([*words, f"https://localhost:{listener.port}/"])
 
 
-def answers(listener: Listener, certificates: Path) -> bool:
-    """Try what the printed curl line will do."""
+def why_not_up(listener: Listener, certificates: Path) -> str | None:
+    """Try what the printed curl line will do; None when it works."""
     if listener.protocol == "http":
         connection = http.client.HTTPConnection("127.0.0.1", listener.port, timeout=5)
     else:
@@ -129,9 +129,10 @@ def answers(listener: Listener, certificates: Path) -> bool:
         connection = http.client.HTTPSConnection("127.0.0.1", listener.port, timeout=5, context=context)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status < 500
-    except OSError:
-        return False
+        response = connection.getresponse()
+        return None if response.status < 500 else f"status {response.status}"
+    except (OSError, http.client.HTTPException) as exc:
+        return str(exc)
     finally:
         connection.close()
 
@@ -140,14 +141,18 @@ def wait_until_up(processes: Processes, listeners: list[Listener], certificates:
     """False if somebody asked to stop meanwhile."""
     deadline = time.monotonic() + START_TIMEOUT_S
     for listener in listeners:
-        while not answers(listener, certificates):
-            if (dead := processes.dead()) is not None:
-                raise CannotRun(f"{dead[0]} ended with status {dead[1]}; its own message is above")
+        while (reason := why_not_up(listener, certificates)) is not None:
+            refuse_dead(processes)
             if time.monotonic() > deadline:
-                raise CannotRun(f"no answer on port {listener.port} within {START_TIMEOUT_S:.0f} s")
+                raise CannotRun(f"port {listener.port} does not answer as it should: {reason}")
             if processes.signals.wait(0.1):
                 return False
     return True
+
+
+def refuse_dead(processes: Processes) -> None:
+    if (dead := processes.dead()) is not None:
+        raise CannotRun(f"{dead[0]} ended with status {dead[1]}; its own message is above")
 
 
 def print_how_to_try(listeners: list[Listener], target_ports: list[int], certificates: Path) -> None:
@@ -166,7 +171,7 @@ def run(config_path: Path, certificates: Path) -> int:
     config = load(config_path)
     listeners, target_ports = listeners_of(config), target_ports_of(config)
     refuse_taken_ports([*target_ports, *(listener.port for listener in listeners)])
-    processes = Processes(StopSignals())
+    processes = Processes(StopSignals(), config.node.drain_timeout)
     try:
         for number, port in enumerate(target_ports, start=1):
             server = str(Path(__file__).with_name("demo_server.py"))
@@ -176,8 +181,7 @@ def run(config_path: Path, certificates: Path) -> int:
         if wait_until_up(processes, listeners, certificates):
             print_how_to_try(listeners, target_ports, certificates)
             while not processes.signals.wait(60):
-                if (dead := processes.dead()) is not None:
-                    raise CannotRun(f"{dead[0]} ended with status {dead[1]}; its own message is above")
+                refuse_dead(processes)
     finally:
         processes.stop()
     print("stopped", flush=True)
