@@ -40,17 +40,21 @@ def load(path: Path) -> Config:
 
 def read(path: Path) -> Reading:
     """As much as can be understood; `ConfigErrors` only if there is no document at all."""
+    source, slips = read_source(path)
+    config, problems = validate(source.data, source.directory)
+    faults = source.faults(problem for problem in problems if not problem.is_warning)
+    faults += slips
+    warnings = source.faults(problem for problem in problems if problem.is_warning)
+    return Reading(source, None if faults else config, tuple(sorted(faults)), tuple(warnings))
+
+
+def read_source(path: Path) -> tuple[Source, list[Fault]]:
+    """The places of a file, and faults that need no understanding of it (a key given twice)."""
     try:
         root, slips = parse(_contents(path))
     except DocumentError as error:
-        place = error.place
-        raise ConfigErrors([Fault(str(path), place.line, place.column, "", error.message)]) from None
-    source = Source(path, root)
-    config, problems = validate(source.data, source.directory)
-    faults = source.faults(problem for problem in problems if not problem.is_warning)
-    faults += [Fault(str(path), slip.place.line, slip.place.column, "", slip.message) for slip in slips]
-    warnings = source.faults(problem for problem in problems if problem.is_warning)
-    return Reading(source, None if faults else config, tuple(sorted(faults)), tuple(warnings))
+        raise ConfigErrors([Fault(str(path), *error.place, "", error.message)]) from None
+    return Source(path, root), [Fault(str(path), *slip.place, "", slip.message) for slip in slips]
 
 
 def validate(data: object, directory: Path) -> tuple[Config | None, list[Problem]]:
