@@ -12,6 +12,7 @@ import typer
 
 from clb import __version__
 from clb.cli.check import check
+from clb.cli.serve import serve
 
 app = typer.Typer(
     name="clb",
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(check)
+app.command()(serve)
 
 
 def _show_version(wanted: bool) -> None:

@@ -50,10 +50,8 @@ class _Receiver:
 class HeadReader(Generic[_Parser]):
     """Splits complete heads of one kind into fields."""
 
-    def __init__(
-        self, parser_class: Callable[[object], _Parser], verdict: Callable[[str], type[ClbError]]
-    ) -> None:
-        self._parser_class = parser_class
+    def __init__(self, parser_class: Callable[[object], _Parser], verdict: Callable[[str], type[ClbError]]) -> None:
+        self._parser_class: Callable[[object], _Parser] = parser_class
         self._verdict = verdict
         self._fields: dict[bytes, bytes] = {}
         self._receiver = _Receiver(self._fields.setdefault)

@@ -222,9 +222,7 @@ def _read_expectation(request: RequestHead, expectations: list[bytes]) -> list[t
     return [(b"Expect", b"100-continue")]
 
 
-def _read_upgrade(
-    request: RequestHead, connection: list[bytes], upgrades: list[bytes]
-) -> list[tuple[bytes, bytes]]:
+def _read_upgrade(request: RequestHead, connection: list[bytes], upgrades: list[bytes]) -> list[tuple[bytes, bytes]]:
     """Let a bodyless GET ask for a WebSocket; any other upgrade (h2c) is taken out with its token."""
     if (
         b"upgrade" not in connection

@@ -105,9 +105,7 @@ def _interpret(response: ResponseHead, fields: list[tuple[bytes, bytes]], method
         else:
             kept.append((name, value))
     connection = set(list_members(b",".join(special.get(b"connection", ()))))
-    response.keep_alive = b"close" not in connection and (
-        bool(response.minor_version) or b"keep-alive" in connection
-    )
+    response.keep_alive = b"close" not in connection and (bool(response.minor_version) or b"keep-alive" in connection)
     own = _read_framing(response, special, method)
     if response.status == 101:
         own += _read_upgrade(response, connection, special.get(b"upgrade", []))
@@ -140,9 +138,7 @@ def _read_framing(
     return length_field
 
 
-def _read_upgrade(
-    response: ResponseHead, connection: set[bytes], upgrades: list[bytes]
-) -> list[tuple[bytes, bytes]]:
+def _read_upgrade(response: ResponseHead, connection: set[bytes], upgrades: list[bytes]) -> list[tuple[bytes, bytes]]:
     if b"upgrade" not in connection or [value.lower() for value in upgrades] != [b"websocket"]:
         raise BadResponse("101 without `Upgrade: websocket`")
     response.is_upgrade = True

@@ -1,6 +1,6 @@
 """One client's connection: PROXY header, handshake, requests in order, answers out, every byte counted.
 
-Owns:      the transport, the TLS engine, the phases of a connection, backpressure, the deadline, the classes of bytes.
+Owns:      the transport, the TLS engine, the phases of a connection, backpressure, the deadline, classes of bytes.
 Elsewhere: reading heads (http1/), what is done with a request (exchange.py), time (sweep.py), the listener (listener.py).
 
 There is no task and no timer for a connection: `deadline` is compared by one sweep for all. Requests that a client
@@ -17,7 +17,15 @@ from ipaddress import ip_address
 from socket import IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING, Any, cast
 
-from clb.errors import BadRequest, BodyTimeout, BodyTooLarge, ClbError, HeaderTimeout, QueueTimeout, UpstreamTimeout
+from clb.errors import (
+    BadRequest,
+    BodyTimeout,
+    BodyTooLarge,
+    ClbError,
+    HeaderTimeout,
+    QueueTimeout,
+    UpstreamTimeout,
+)
 from clb.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from clb.http1.head_end import request_head_end
 from clb.http1.request import CHUNKED, RequestHead, read_request_head
@@ -327,7 +335,6 @@ class Downstream(asyncio.Protocol):
                 )
                 identity_lines = client_identity_headers(ssl_object)
             except ClientCertificateRefused as error:
-                self._write(engine.close())
                 self._handshake_failed(error.reason, error)
                 return
         runtime.established(self)
@@ -612,7 +619,7 @@ class Downstream(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         """Write bytes that are no HTTP: handshake and alerts."""
-        if data and not self.transport.is_closing():
+        if data:
             self.wire_out += len(data)
             self.transport.write(data)
 
@@ -622,24 +629,28 @@ class Downstream(asyncio.Protocol):
             return
         self.phase = _CLOSED
         self.deadline = self.clock.now() + self.runtime.timeouts.send
-        if self.engine is not None:
-            self._write(self.engine.close())
-        self.transport.close()
+        if not self.transport.is_closing():
+            self._say_goodbye()
+            self.transport.close()
 
     def _linger(self) -> None:
         """Send no more, but read on for a while (RFC 9112 section 9.6)."""
         if self.phase is _CLOSED or self._has_ended_input or not self.runtime.timeouts.linger:
             self._close()
             return
-        if self.engine is not None:
-            self._write(self.engine.close())
+        if self.transport.is_closing():
+            return
+        self._say_goodbye()
         self.phase = _LINGER
         self._buffer = b""
         self.deadline = self.clock.now() + self.runtime.timeouts.linger
         self._is_upstream_blocked = False
         self._resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.transport.write_eof()
+
+    def _say_goodbye(self) -> None:
+        if self.engine is not None:
+            self._write(self.engine.close())
 
     def _abort(self) -> None:
         if self.phase is not _CLOSED or not self.transport.is_closing():

@@ -13,18 +13,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clb.balancing.candidate import Candidate
-from clb.errors import BadTarget, ClbError, DownstreamAborted, NoRule, NoTarget, QueueFull, UpstreamError
+from clb.config.models import Redirect
+from clb.errors import (
+    BadHost,
+    BadTarget,
+    ClbError,
+    DownstreamAborted,
+    NoRule,
+    NoTarget,
+    QueueFull,
+    UpstreamError,
+)
 from clb.http1.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from clb.http1.request import IDEMPOTENT_METHODS, RequestHead
 from clb.http1.response import ResponseHead
+from clb.http1.target import split_host
 from clb.proxy.forwarded import address_lines, contains, merged_address_lines, real_address
 from clb.proxy.pool import TargetPool
 from clb.proxy.replies import error_reply, redirect_reply
 from clb.proxy.rule import RuleRuntime
 from clb.proxy.upstream import Upstream
 from clb.routing.path import normalise_path
-from clb.routing.redirect import redirect_location
-from clb.routing.router import SlashRedirect
+from clb.routing.redirect import redirect_location, slash_location
+from clb.routing.urls import SlashRedirect
 
 if TYPE_CHECKING:
     from clb.proxy.downstream import Downstream
@@ -66,9 +77,7 @@ class Exchange:
     _pending_bytes = 0
     _holds_budget = False
 
-    def __init__(
-        self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int
-    ) -> None:
+    def __init__(self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int) -> None:
         self.connection = connection
         self.request = request
         self.started_at = started_at
@@ -106,13 +115,13 @@ class Exchange:
         if rule is None:
             self.fail(NoRule("no rule for this host and path"))
         elif isinstance(rule, SlashRedirect):
-            self._redirect(301, rule.path + request.target[len(request.path) :])
+            self._redirect_to_slash(rule)
         else:
             self.rule = rule
             if rule.config.redirect is not None:
-                self._redirect_by(rule)
+                self._redirect_by(rule.config.redirect)
             else:
-                rule.budget.begin()
+                rule.budget.live_requests += 1
                 self._offer(rule)
 
     def _offer(self, rule: RuleRuntime) -> None:
@@ -184,9 +193,7 @@ class Exchange:
         else:
             real = real_address(chain, connection.client_address, config.trusted_proxies)
             lines += merged_address_lines(chain, connection.client_address, real)
-        if b"forwarded" in supplied and contains(
-            config.trusted_proxies, connection.client_address.decode("ascii")
-        ):
+        if b"forwarded" in supplied and contains(config.trusted_proxies, connection.client_address.decode("ascii")):
             lines += b"Forwarded: %b\r\n" % supplied[b"forwarded"]
         return lines
 
@@ -288,7 +295,7 @@ class Exchange:
         """The real server's answer is whole; its connection may be lent again if it says so."""
         if self._encodes_chunks:
             self.send(LAST_CHUNK)
-        self._end(is_reusable)
+        self._end(is_reusable=is_reusable)
 
     def send(self, data: bytes | memoryview) -> None:
         """Send HTTP bytes to the client and count them."""
@@ -373,14 +380,29 @@ class Exchange:
             ),
         )
 
-    def _redirect_by(self, rule: RuleRuntime) -> None:
-        redirect = rule.config.redirect
-        assert redirect is not None  # the caller looked
-        runtime = self.connection.runtime
-        location = redirect_location(
-            redirect, runtime.scheme, self.host, runtime.config.port, self.target
-        )
-        self._redirect(redirect.status, location)
+    def _redirect_by(self, redirect: Redirect) -> None:
+        try:
+            location = redirect_location(redirect, self.connection.scheme, self.host, self._port(), self.target)
+        except BadHost as error:
+            self.fail(error)
+            return
+        if location is None:
+            self.fail(NoRule("the rule redirects to the very URL that was asked for"))
+        else:
+            self._redirect(redirect.status, location)
+
+    def _redirect_to_slash(self, found: SlashRedirect) -> None:
+        query = self.target[len(self.request.path) :]
+        try:
+            location = slash_location(self.connection.scheme, self.host, self._port(), found.path, query)
+        except BadHost as error:
+            self.fail(error)
+        else:
+            self._redirect(301, location)
+
+    def _port(self) -> int | None:
+        """The port that the client wrote, by which it reached us through whatever stands in between."""
+        return split_host(self.request.host_field)[1] if self.request.host_field else None
 
     def _redirect(self, status: int, location: bytes) -> None:
         self._reply(
@@ -427,7 +449,9 @@ class Exchange:
                     upstream.close()
         if rule is not None:
             if rule.config.redirect is None:
-                rule.budget.end(self._holds_budget)
+                rule.budget.live_requests -= 1
+                if self._holds_budget:
+                    rule.budget.release()
             ledger = rule.ledger
             ledger.requests += 1
             ledger.billed_in += self.billed_in

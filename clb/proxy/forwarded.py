@@ -1,7 +1,7 @@
 """The header fields clb puts before a real server (reference: Tencent CLB, section 6).
 
 Owns:      the fields that are the same for a whole connection, and the merging with what a client supplied.
-Elsewhere: taking client copies of these names out (http1/request.py); the client's certificate (tls/client_identity.py).
+Elsewhere: taking client copies out (http1/request.py); the client's certificate (tls/client_identity.py).
 Pure:      addresses in, bytes out.
 """
 
@@ -26,9 +26,11 @@ def contains(networks: Networks, address: str) -> bool:
 
 def connection_lines(scheme: bytes, port: int, identity_lines: bytes) -> bytes:
     """Return the fields that every HTTP/1.1 request of a connection gets, but for the client's address."""
-    return (
-        b"X-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\nX-Client-Proto: %b\r\n%b"
-        % (scheme, port, scheme, identity_lines)
+    return b"X-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\nX-Client-Proto: %b\r\n%b" % (
+        scheme,
+        port,
+        scheme,
+        identity_lines,
     )
 
 

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from clb.config.models import Limits, Listener, Timeouts
@@ -67,6 +67,7 @@ class ListenerRuntime:
         load_balancer: str,
         config: Listener,
         router: Router[RuleRuntime],
+        rules: Sequence[RuleRuntime],
         tls_context: ssl.SSLContext | None,
         clock: Clock,
         request_ids: RequestIds,
@@ -78,6 +79,7 @@ class ListenerRuntime:
         self.timeouts: Timeouts = config.timeouts
         self.limits: Limits = config.limits
         self.router = router
+        self.rules = rules
         self.tls_context = tls_context
         self.scheme = config.protocol.encode("ascii")
         self.verifies_clients = config.ssl_mode == "mutual"
@@ -126,6 +128,17 @@ class ListenerRuntime:
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.deadline_passed()
+        for rule in self.rules:
+            for candidate in rule.candidates:
+                candidate.payload.sweep(now)
+
+    def close(self) -> None:
+        """End every connection at once, on both sides."""
+        for connection in tuple(self.connections):
+            connection.abort()
+        for rule in self.rules:
+            for candidate in rule.candidates:
+                candidate.payload.close()
 
     # --- a connection's life ---
 
@@ -138,7 +151,11 @@ class ListenerRuntime:
         if len(self.connections) >= self.limits.connections:
             self.ledger.refused["connections"] += 1
             self._events.log(
-                logging.WARNING, "connections", "connection refused", listener=self.name, limit=self.limits.connections
+                logging.WARNING,
+                "connections",
+                "connection refused",
+                listener=self.name,
+                limit=self.limits.connections,
             )
             return False
         self.connections.add(connection)
@@ -191,7 +208,11 @@ class ListenerRuntime:
         """Count a record that broke an established session, or the client's alert that ended it."""
         self.ledger.refused["broken_record"] += 1
         self._events.log(
-            logging.INFO, "broken_record", "TLS session ended", listener=self.name, detail=error.reason or str(error)
+            logging.INFO,
+            "broken_record",
+            "TLS session ended",
+            listener=self.name,
+            detail=error.reason or str(error),
         )
 
     def log_refusal(self, connection: Downstream, error: ClbError, status: int, request_id: bytes) -> None:
@@ -222,9 +243,7 @@ class ListenerRuntime:
                 disagreements = self.guard.disagreements
                 self.guard.check(head, request)
                 if self.guard.disagreements != disagreements:
-                    self._events.log(
-                        logging.WARNING, "desync", "h11 reads a request differently", listener=self.name
-                    )
+                    self._events.log(logging.WARNING, "desync", "h11 reads a request differently", listener=self.name)
 
     def is_trusted(self, address: bytes) -> bool:
         """Tell whether an address is one of the listener's trusted proxies."""

@@ -132,9 +132,7 @@ class TargetPool:
         started_at = self._loop.time()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, upstream = await self._loop.create_connection(
-                    lambda: Upstream(self), self._address, self._port
-                )
+                _, upstream = await self._loop.create_connection(lambda: Upstream(self), self._address, self._port)
         except (OSError, TimeoutError) as error:
             self._open -= 1
             self._serve_queue()

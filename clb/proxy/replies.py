@@ -100,9 +100,7 @@ def redirect_reply(
 ) -> bytes:
     """Make the whole response. What may not stand in a URL is percent-encoded in `location`."""
     safe = _UNSAFE_IN_LOCATION.sub(lambda found: b"%%%02X" % found.group()[0], location)
-    return _reply(
-        status, request_id, accept, method, keep_alive, date, (b"Location: " + safe, *extra_headers)
-    )
+    return _reply(status, request_id, accept, method, keep_alive, date, (b"Location: " + safe, *extra_headers))
 
 
 def http_date(wall_seconds: float) -> bytes:
@@ -203,7 +201,5 @@ def _json_body(status: int, title: str, sentence: str) -> tuple[bytes, bytes]:
 
 
 _PAGES: Final = {
-    (status, media_type): _page(status, media_type)
-    for status in _TEXTS
-    for media_type in (_HTML, _JSON, _PROBLEM)
+    (status, media_type): _page(status, media_type) for status in _TEXTS for media_type in (_HTML, _JSON, _PROBLEM)
 }

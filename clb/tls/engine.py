@@ -8,6 +8,7 @@ Pure:      bytes in, bytes out; no socket, no loop, no clock.
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from enum import Enum
 
 RECORD_PLAINTEXT = 16384
@@ -139,10 +140,8 @@ class TlsEngine:
         """Return the close_notify alert, or nothing where the session is not up or already closed."""
         if not self._is_established:
             return b""
-        try:
+        with suppress(ssl.SSLError):  # SSLWantReadError: the peer's is not waited for (RFC 8446 section 6.1).
             self.ssl_object.unwrap()
-        except ssl.SSLError:
-            pass  # SSLWantReadError: the peer's close_notify is not waited for (RFC 8446 section 6.1).
         return self.take_outgoing()
 
     @property

@@ -1,0 +1,110 @@
+"""Turn a checked configuration into listeners at work.
+
+Owns:      which object belongs to which identity: pools to targets, ledgers to rules and listeners.
+Elsewhere: files and certificates (materials.py, contexts.py); running it (serve.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+
+from clb.balancing.candidate import Candidate
+from clb.balancing.retry_budget import RetryBudget
+from clb.balancing.scheduler import create_scheduler
+from clb.balancing.stickiness import SessionPolicy
+from clb.config.models import Config, Listener, LoadBalancer, Rule
+from clb.metering.counters import RuleLedger
+from clb.proxy.clock import Clock
+from clb.proxy.listener import AccessLogger, EventLog, ListenerRuntime, RequestIds
+from clb.proxy.pool import TargetPool
+from clb.proxy.rule import RuleRuntime
+from clb.routing.router import Router, RouteSpec
+from clb.service.contexts import build_contexts
+from clb.service.materials import Materials
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all listeners of a process share."""
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    access_log: AccessLogger
+    events: EventLog
+    cookie_key: bytes
+    """Key of the session cookies; the same on every worker and after a restart."""
+
+
+def build_listeners(config: Config, materials: Materials, surroundings: Surroundings) -> list[ListenerRuntime]:
+    """Build every listener of the load balancers that this node's region serves; nothing is bound yet.
+
+    Raises:
+        ConfigErrors: OpenSSL refuses a certificate, CA or CRL under the listener's policy.
+    """
+    request_ids = RequestIds()
+    return [
+        _build_listener(load_balancer, listener, materials, surroundings, request_ids)
+        for load_balancer in config.served
+        for listener in load_balancer.listeners
+    ]
+
+
+def _build_listener(
+    load_balancer: LoadBalancer,
+    listener: Listener,
+    materials: Materials,
+    surroundings: Surroundings,
+    request_ids: RequestIds,
+) -> ListenerRuntime:
+    rules = [_build_rule(rule, listener, surroundings) for rule in listener.rules]
+    router = Router(
+        RouteSpec(domain=rule.config.domain, url=rule.config.url, value=rule, default=rule.config.default)
+        for rule in rules
+    )
+    tls_context = None
+    if listener.protocol == "https":
+        tls_context = build_contexts(listener, load_balancer.name, materials).base
+    return ListenerRuntime(
+        load_balancer.name,
+        listener,
+        router,
+        rules,
+        tls_context,
+        surroundings.clock,
+        request_ids,
+        surroundings.access_log,
+        surroundings.events,
+    )
+
+
+def _build_rule(rule: Rule, listener: Listener, surroundings: Surroundings) -> RuleRuntime:
+    candidates = tuple(
+        Candidate(
+            target.address,
+            target.port,
+            target.weight,
+            TargetPool(surroundings.loop, target.address, target.port, rule.pool, listener.timeouts.connect),
+        )
+        for target in rule.targets
+    )
+    session = None
+    if rule.session.expire:
+        session = SessionPolicy(
+            rule.session.cookie_name.encode("ascii"),
+            rule.session.expire,
+            surroundings.cookie_key,
+            secure=listener.protocol == "https",
+            same_site=rule.session.same_site,
+            candidates=candidates,
+        )
+    return RuleRuntime(
+        name=rule.domain + rule.url,
+        config=rule,
+        candidates=candidates,
+        scheduler=create_scheduler(rule.scheduler, candidates, secrets.randbelow),
+        session=session,
+        budget=RetryBudget(rule.retry.budget, rule.retry.budget_minimum),
+        ledger=RuleLedger(),
+    )
