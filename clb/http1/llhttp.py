@@ -22,7 +22,7 @@ from clb.errors import BadFraming, BadHeader, BadRequest, BadResponse, BadTarget
 _Parser = TypeVar("_Parser", httptools.HttpRequestParser, httptools.HttpResponseParser)
 
 # Parts of llhttp's reasons. The start line is checked before (request.py), so what is left to name is framing;
-# `httptools` is pinned to a minor version because of these words, and tests/http1/test_llhttp.py holds an example of each.
+# `httptools` is pinned to a minor version because of these words; tests/http1/test_llhttp.py has examples.
 _FRAMING_WORDS = ("Content-Length", "Transfer-Encoding")
 
 
@@ -55,7 +55,7 @@ class HeadReader(Generic[_Parser]):
         self._verdict = verdict
         self._fields: dict[bytes, bytes] = {}
         self._receiver = _Receiver(self._fields.setdefault)
-        self.renew()
+        self._parser: _Parser = self._parser_class(self._receiver)
 
     def renew(self) -> None:
         """Forget the parser, whose message expects more than its head."""

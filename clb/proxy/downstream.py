@@ -1,7 +1,8 @@
 """One client's connection: PROXY header, handshake, requests in order, answers out, every byte counted.
 
 Owns:      the transport, the TLS engine, the phases of a connection, backpressure, the deadline, classes of bytes.
-Elsewhere: reading heads (http1/), what is done with a request (exchange.py), time (sweep.py), the listener (listener.py).
+Elsewhere: reading heads (http1/), what is done with a request (exchange.py), time (sweep.py), the listener's
+           own affairs (listener.py).
 
 There is no task and no timer for a connection: `deadline` is compared by one sweep for all. Requests that a client
 sends ahead wait in `_buffer`, and reading stops while one does, so a connection holds at most one read of them.

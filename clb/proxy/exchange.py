@@ -107,7 +107,7 @@ class Exchange:
         """Find the rule and offer the request to a target; replies by itself where that ends here."""
         request = self.request
         try:
-            path = request.path if request.path == b"*" else normalise_path(request.path)
+            path = b"/" if request.path == b"*" else normalise_path(request.path)
         except BadTarget as error:
             self.fail(error)
             return

@@ -1,0 +1,1 @@
+"""Management API and console. Nothing yet: the room is here so that the import rules already hold for it."""
