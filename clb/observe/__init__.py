@@ -1,0 +1,1 @@
+"""What an operator sees: the access log and the operational log."""
