@@ -87,9 +87,7 @@ def _open_standard_output(descriptor: int = 1) -> Sink:
         return _of_socket(os.dup(descriptor))
     try:
         # Opening a pipe or a terminal again by its name makes a description of our own.
-        again = os.open(
-            f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        )
+        again = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:  # another user's pipe (containers), or no /proc
         return _of_shared(os.dup(descriptor))
     return _of_descriptor(again)

@@ -44,10 +44,7 @@ def _is_secret(name: str) -> bool:
 
 def _without_secrets(value: object) -> object:
     if isinstance(value, Mapping):
-        return {
-            str(name): REFUSED if _is_secret(str(name)) else _without_secrets(item)
-            for name, item in value.items()
-        }
+        return {str(name): REFUSED if _is_secret(str(name)) else _without_secrets(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_secrets(item) for item in value]
     return value
@@ -170,9 +167,7 @@ class RateLimited:
     For what a stranger can cause at will, such as failed handshakes. Reasons come from a closed set.
     """
 
-    def __init__(
-        self, logger: logging.Logger, per_second: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, logger: logging.Logger, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._per_second = per_second
         self._clock = clock
@@ -201,6 +196,4 @@ class RateLimited:
 
     def _tell(self, reason: str, window: _Window) -> None:
         if window.suppressed:
-            self._logger.warning(
-                "events suppressed", extra=fields(reason=reason, suppressed=window.suppressed)
-            )
+            self._logger.warning("events suppressed", extra=fields(reason=reason, suppressed=window.suppressed))
