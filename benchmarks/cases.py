@@ -73,9 +73,7 @@ _ALL = (
         bounds=_FULL_RSA,
     ),
     Case("resumed-13", "resumed handshake, TLS 1.3", "handshake", resume=True, bounds=_RESUMED),
-    Case(
-        "resumed-12", "resumed handshake, TLS 1.2", "handshake", version="1.2", resume=True, bounds=_RESUMED
-    ),
+    Case("resumed-12", "resumed handshake, TLS 1.2", "handshake", version="1.2", resume=True, bounds=_RESUMED),
     Case("idle", "idle TLS 1.3 connection after one request", "idle", absolute_bound=20.0),
 )
 CASES: dict[str, Case] = {case.name: case for case in _ALL}

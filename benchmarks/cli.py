@@ -64,9 +64,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def report(plan: Plan, samples: summary.Samples) -> None:
     """Print the tables and write the results file."""
-    rows = [
-        summary.summarise(case, peer, samples[case.name][peer]) for case in plan.cases for peer in plan.peers
-    ]
+    rows = [summary.summarise(case, peer, samples[case.name][peer]) for case in plan.cases for peer in plan.peers]
     found = [ratio for case in plan.cases for ratio in summary.ratios(case, rows)]
     print(summary.table_of_rows(rows))
     if found:
@@ -76,9 +74,7 @@ def report(plan: Plan, samples: summary.Samples) -> None:
     print(f"\nwritten: {_write(plan, rows, found, samples)}")
 
 
-def _write(
-    plan: Plan, rows: Sequence[summary.Row], found: Sequence[summary.Ratio], samples: summary.Samples
-) -> Path:
+def _write(plan: Plan, rows: Sequence[summary.Row], found: Sequence[summary.Ratio], samples: summary.Samples) -> Path:
     now = datetime.datetime.now(datetime.UTC)
     document: dict[str, Any] = {
         "at": now.isoformat(timespec="seconds"),
@@ -104,18 +100,12 @@ def _plain(sample: Sample) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench", description=__doc__.splitlines()[0] if __doc__ else None
-    )
-    parser.add_argument(
-        "--only", default=",".join(CASES), help="cases, by name or first part: small,full,idle"
-    )
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", default=",".join(CASES), help="cases, by name or first part: small,full,idle")
     parser.add_argument("--peers", default=",".join(PEERS), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, help="default 3; medians are taken over them")
     parser.add_argument("--seconds", type=float, help="length of one window; default 4")
     parser.add_argument("--warm", type=float, help="load before each window; default 1")
     parser.add_argument("--idle", type=int, help="idle connections; default 2000")
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round: shows that all works, not figures"
-    )
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that all works, not figures")
     return parser

@@ -57,9 +57,7 @@ def faults(seen: Seen, *, version: str, key_type: str) -> list[str]:
     return found
 
 
-def _ask(
-    context: ssl.SSLContext, port: int, session: ssl.SSLSession | None
-) -> tuple[Seen, ssl.SSLSession | None]:
+def _ask(context: ssl.SSLContext, port: int, session: ssl.SSLSession | None) -> tuple[Seen, ssl.SSLSession | None]:
     with (
         socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname=HOST, session=session) as tls,

@@ -32,9 +32,7 @@ def describe(peers: Sequence[str]) -> dict[str, str]:
         "openssl": ssl.OPENSSL_VERSION,
     }
     for peer in peers:
-        facts[peer] = (
-            importlib.metadata.version("clb") if peer == "clb" else _version_of(VERSION_COMMANDS[peer])
-        )
+        facts[peer] = importlib.metadata.version("clb") if peer == "clb" else _version_of(VERSION_COMMANDS[peer])
     return facts
 
 

@@ -7,9 +7,9 @@ Pure:      `render`; `prepare` writes the configuration and the answers' files.
 
 from __future__ import annotations
 
-import getpass
-import os
 from pathlib import Path
+
+from benchmarks.peers.nginx import user_directive
 
 ECHO_MODULE = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 SMALL_ANSWER = "hello from the real server: 34 by."
@@ -55,11 +55,9 @@ http {{
 
 def render(port: int, directory: Path, descriptors: int) -> str:
     """The text of nginx.conf."""
-    # Started by root, a worker would become `nobody`, who may not read the run's private directory.
-    user = f"user {getpass.getuser()};\n" if os.geteuid() == 0 else ""
     piece = f"echo -n {'c' * CHUNK_BYTES}; echo_flush;"
     return TEMPLATE.format(
-        user=user,
+        user=user_directive(),
         module=ECHO_MODULE,
         descriptors=descriptors,
         port=port,

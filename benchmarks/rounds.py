@@ -88,9 +88,7 @@ def running_peers(directory: Path, names: Sequence[str]) -> Iterator[Mapping[str
 def _start_real_server(directory: Path, port: int) -> Running:
     home = directory / "real-server"
     home.mkdir()
-    return start(
-        "real-server", realserver.prepare(port, home, descriptor_limit()), core=LOAD_CORE, directory=home
-    )
+    return start("real-server", realserver.prepare(port, home, descriptor_limit()), core=LOAD_CORE, directory=home)
 
 
 def _start_peer(

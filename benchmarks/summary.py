@@ -83,9 +83,7 @@ def ratios(case: Case, rows: Sequence[Row]) -> list[Ratio]:
     if SUBJECT not in values:
         return []
     own = values.pop(SUBJECT)
-    found = [
-        Ratio(case.name, peer, own / value, case.bounds.get(peer)) for peer, value in values.items() if value
-    ]
+    found = [Ratio(case.name, peer, own / value, case.bounds.get(peer)) for peer, value in values.items() if value]
     if case.absolute_bound is not None:
         found.append(Ratio(case.name, "", own, case.absolute_bound))
     return found

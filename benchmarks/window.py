@@ -26,6 +26,7 @@ SETTLE_S = 0.2
 """After the load: the time in which a proxy sees the last connections close."""
 SLACK_S = 30.0
 """How much longer than told a client may take before it is given up."""
+MOST_ERRORS = 0.01
 WARM_IDLE_CONNECTIONS = 100
 
 
@@ -53,9 +54,7 @@ class Subject:
     access_log: Path
 
 
-def measure(
-    subject: Subject, case: Case, directory: Path, *, seconds: float, warm: float, idle: int
-) -> Sample:
+def measure(subject: Subject, case: Case, directory: Path, *, seconds: float, warm: float, idle: int) -> Sample:
     """Run one window of any case."""
     environment = tls_environment(directory, case.version)
     if case.kind == "idle":
@@ -81,7 +80,7 @@ def _measure_cpu(
     cpu_ns = usage.tree_cpu_ns(root) - cpu_before
     foreign_ns = usage.core_busy_ns(PROXY_CORE) - core_before - cpu_ns
     wall_ns = time.perf_counter_ns() - started
-    check_resumption(case, load)
+    check_load(case, load)
     return Sample(
         value=cpu_ns / 1000 / load.units,
         load=load,
@@ -93,24 +92,24 @@ def _measure_cpu(
 
 
 def _bytes_written(log: Path) -> int:
-    # Not its size: HAProxy drops O_APPEND from its standard output, so a log that was emptied goes on at the old
-    # offset, behind a hole.
+    # Not its size: HAProxy drops O_APPEND from its standard output, so a log that was emptied goes on at the
+    # old offset, behind a hole.
     return log.stat().st_blocks * 512
 
 
-def check_resumption(case: Case, load: Load) -> None:
-    """A full handshake that was resumed, or the reverse, would be the wrong number under the right name."""
+def check_load(case: Case, load: Load) -> None:
+    """Raise if the work was not the case's work: it would be the wrong number under the right name."""
+    if load.errors > MOST_ERRORS * (load.units or 1):
+        raise LoadFailed(f"{case.name}: {load.errors} errors in {load.units} units")
     if not load.units:
-        raise LoadFailed(f"{case.name}: not one unit was done, {load.errors} errors")
+        raise LoadFailed(f"{case.name}: not one unit was done")
     if case.kind == "handshake" and not case.resume and load.resumed:
         raise LoadFailed(f"{case.name}: {load.resumed} of {load.units} handshakes were resumed")
     if case.resume and load.resumed < 0.95 * load.units:
         raise LoadFailed(f"{case.name}: only {load.resumed} of {load.units} handshakes were resumed")
 
 
-def _run_load(
-    subject: Subject, case: Case, directory: Path, environment: Mapping[str, str], seconds: float
-) -> Load:
+def _run_load(subject: Subject, case: Case, directory: Path, environment: Mapping[str, str], seconds: float) -> Load:
     port = subject.ports[case.key_type]
     if case.kind == "keepalive":
         script = directory / f"{case.name}.lua"
@@ -149,9 +148,7 @@ def _measure_idle(subject: Subject, case: Case, environment: Mapping[str, str], 
     return Sample((after.pss - before.pss) / load.units, load, 0.0, 0.0, after.peak_rss / 1024, 0.0)
 
 
-def _hold(
-    subject: Subject, case: Case, environment: Mapping[str, str], count: int
-) -> tuple[Load, usage.Memory]:
+def _hold(subject: Subject, case: Case, environment: Mapping[str, str], count: int) -> tuple[Load, usage.Memory]:
     port = str(subject.ports[case.key_type])
     command = [sys.executable, "-m", "benchmarks.idle", "--port", port, "--count", str(count)]
     with subprocess.Popen(
