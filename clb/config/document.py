@@ -32,15 +32,16 @@ _NULLS = frozenset({"", "~", "null", "Null"})
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 _SENTENCES = {
-    "found a tab character that violates indentation": "a tab character; YAML is indented with spaces",
-    "found a tab character where an indentation space is expected": (
-        "a tab character; YAML is indented with spaces"
-    ),
     "mapping values are not allowed in this context": (
         'a second ": " on this line, or a wrong indentation; quote text that contains ": "'
     ),
     "found character that cannot start any token": "text cannot start with this character; quote it",
     "exceeded maximum nesting depth": f"nested too deep; at most {MAXIMUM_DEPTH} levels are read",
+    "did not find expected key": "no key where one must be; check indentation and quotes around here",
+    "did not find expected '-' indicator": 'no list item where one must be; check indentation, "- " starts one',
+    "did not find expected node content": "a value is missing here",
+    "did not find expected ',' or ']'": 'the list in [...] neither goes on (",") nor ends ("]") here',
+    "did not find expected ',' or '}'": 'the mapping in {...} neither goes on (",") nor ends ("}") here',
     "found unexpected end of stream": "a quoted text is never closed",
     "found unknown escape character": "an unknown escape; in double quotes write \\\\ for a backslash",
     "could not find expected ':'": 'a key without a value; write "key: value"',
@@ -130,13 +131,20 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(1, 1) if mark is None else Place(mark.line + 1, mark.column + 1)
-        raise DocumentError(place, _translate(error)) from None
+        raise DocumentError(place, _translate(error, _character(text, place))) from None
     except yaml.YAMLError:
         raise DocumentError(Place(1, 1), "not YAML") from None
 
 
-def _translate(error: yaml.MarkedYAMLError) -> str:
+def _character(text: str, place: Place) -> str:
+    line = text.split("\n")[place.line - 1 : place.line]
+    return "".join(line)[place.column - 1 : place.column]
+
+
+def _translate(error: yaml.MarkedYAMLError, character: str) -> str:
     problem = error.problem or ""
+    if character == "\t":
+        return "a tab character; YAML is indented with spaces"
     if problem in _SENTENCES:
         return _SENTENCES[problem]
     return f"not YAML: {problem}{f' {error.context}' if error.context else ''}"
@@ -223,27 +231,19 @@ class _Builder:
         self._add(node)
 
     def _awaits_key(self) -> bool:
-        return (
-            bool(self._stack)
-            and isinstance(self._stack[-1].node.children, dict)
-            and not self._stack[-1].has_key
-        )
+        return bool(self._stack) and isinstance(self._stack[-1].node.children, dict) and not self._stack[-1].has_key
 
     def _key(self, event: yaml.ScalarEvent) -> None:
         mapping, place = self._stack[-1], _place(event)
         if event.value == "<<" and event.implicit[0]:
-            raise DocumentError(
-                place, "merge keys (<<) are not read; write the keys out or alias a whole value"
-            )
+            raise DocumentError(place, "merge keys (<<) are not read; write the keys out or alias a whole value")
         mapping.key, mapping.has_key = event.value, True
         first = mapping.node.keys.get(event.value)
         if first is None:
             mapping.node.keys[event.value] = place
             return
         mapping.key = None  # the value that follows is read and dropped: the first one stands
-        self.slips.append(
-            Slip(place, f"the key {quote(event.value)} is given twice; the first one stands at {first}")
-        )
+        self.slips.append(Slip(place, f"the key {quote(event.value)} is given twice; the first one stands at {first}"))
 
     def _add(self, node: Node) -> None:
         if not self._stack:
@@ -266,9 +266,7 @@ class _Builder:
     @staticmethod
     def _refuse_tag(event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.tag is not None and event.tag != "!":
-            raise DocumentError(
-                _place(event), "a YAML tag (!...); tags are not read, quote a value to make it text"
-            )
+            raise DocumentError(_place(event), "a YAML tag (!...); tags are not read, quote a value to make it text")
 
 
 def _plain(text: str) -> object:

@@ -71,8 +71,6 @@ def quote(value: object) -> str:
     """A value of the file as a message may show it: short, printable and never a private key."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if value is None:
-        return "nothing"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -82,6 +80,11 @@ def quote(value: object) -> str:
     if _is_pem(value):
         return "the text of a PEM file"
     return f'"{_printable(value)}"'
+
+
+def said(value: object) -> str:
+    """The first half of a fault: what the value is."""
+    return "has no value" if value is None else f"is {quote(value)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

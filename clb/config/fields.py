@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationInfo
 
 from clb.config import patterns
-from clb.config.faults import quote
+from clb.config.faults import quote, said
 from clb.units import format_duration, format_size, parse_duration, parse_size
 
 _Number = TypeVar("_Number", int, float)
@@ -36,7 +36,7 @@ def seconds(minimum: str, maximum: str) -> BeforeValidator:
     def read(value: object) -> float:
         if not isinstance(value, str):
             unit = f', such as "{value}s"' if _is_whole(value) else ', such as "4s"'
-            raise ValueError(f"is {quote(value)}; write a duration with its unit{unit}")
+            raise ValueError(f"{said(value)}; write a duration with its unit{unit}")
         duration = _parsed(parse_duration, value)
         if not lowest <= duration <= highest:
             raise ValueError(f"is {format_duration(duration)}; write {minimum} to {maximum}")
@@ -51,7 +51,7 @@ def size(minimum: str, maximum: str) -> BeforeValidator:
 
     def read(value: object) -> int:
         if not isinstance(value, str) and not _is_whole(value):
-            raise ValueError(f'is {quote(value)}; write a size such as "64KiB"')
+            raise ValueError(f'{said(value)}; write a size such as "64KiB"')
         number = _parsed(parse_size, value)
         if not lowest <= number <= highest:
             raise ValueError(f"is {format_size(number)}; write {minimum} to {maximum}")
@@ -66,7 +66,7 @@ def whole(minimum: int, maximum: int) -> BeforeValidator:
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             quoted = " without quotes" if isinstance(value, str) and value.isdigit() else ""
-            raise ValueError(f"is {quote(value)}; write a whole number from {minimum} to {maximum}{quoted}")
+            raise ValueError(f"{said(value)}; write a whole number from {minimum} to {maximum}{quoted}")
         if not minimum <= value <= maximum:
             raise ValueError(f"is {value}; write a whole number from {minimum} to {maximum}")
         return value
@@ -79,7 +79,7 @@ def ratio() -> BeforeValidator:
 
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"is {quote(value)}; write a number from 0 to 1, such as 0.2")
+            raise ValueError(f"{said(value)}; write a number from 0 to 1, such as 0.2")
         return float(value)
 
     return BeforeValidator(read)
@@ -90,9 +90,9 @@ def _text(read: Callable[[str], object], example: str) -> BeforeValidator:
 
     def check(value: object) -> object:
         if isinstance(value, bool | int | float):
-            raise ValueError(f'is {quote(value)}, which is no text; write it in quotes: "{quote(value)}"')
+            raise ValueError(f'{said(value)}, which is no text; write it in quotes: "{quote(value)}"')
         if not isinstance(value, str):
-            raise ValueError(f'is {quote(value)}; write text such as "{example}"')
+            raise ValueError(f'{said(value)}; write text such as "{example}"')
         return read(value)
 
     return BeforeValidator(check)
@@ -106,9 +106,7 @@ _LONGEST_TEXT = 1024
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{quote(value)} is no name; write 1 to 80 of a-z A-Z 0-9 . _ -, a letter or digit first"
-        )
+        raise ValueError(f"{quote(value)} is no name; write 1 to 80 of a-z A-Z 0-9 . _ -, a letter or digit first")
     return value
 
 
@@ -128,7 +126,7 @@ def _file(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError(f'is {quote(value)}; write a file name such as "../certs/web.pem"')
+        raise ValueError(f'{said(value)}; write a file name such as "../certs/web.pem"')
     if "-----BEGIN" in value:
         raise ValueError("is the text of a PEM file; write the name of the file that holds it")
     if "\0" in value or len(value.encode("utf-8", "replace")) > 4000:
@@ -144,7 +142,7 @@ def _log_file(value: object, info: ValidationInfo) -> Path:
 def _code(value: object) -> str:
     text = str(value) if _is_whole(value) else value
     if not isinstance(text, str) or not _CODE.fullmatch(text):
-        raise ValueError(f"is {quote(value)}; write a class such as 2xx or a status such as 204")
+        raise ValueError(f"{said(value)}; write a class such as 2xx or a status such as 204")
     return text
 
 
@@ -156,7 +154,7 @@ def _parsed(read: Callable[[Any], _Number], value: object) -> _Number:
     try:
         return read(value)
     except ValueError as error:
-        raise ValueError(f"is {quote(value)}; {error}") from None
+        raise ValueError(f"{said(value)}; {error}") from None
 
 
 def _one_as_tuple(value: object) -> object:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from clb.config.faults import quote
+from clb.config.faults import said
 from clb.config.fields import File, FrozenModel, IpAddress, LogFile, Name, Port, Secret, seconds
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -23,13 +23,13 @@ _USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}", re.ASCII)
 def _workers(value: object) -> object:
     is_count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 256
     if value != "auto" and not is_count:
-        raise ValueError(f"is {quote(value)}; write auto (one per core) or a whole number from 1 to 256")
+        raise ValueError(f"{said(value)}; write auto (one per core) or a whole number from 1 to 256")
     return value
 
 
 def _user(value: object) -> object:
     if not isinstance(value, str) or not _USER_NAME.fullmatch(value):
-        raise ValueError(f'is {quote(value)}; write the name of a system user such as "clb"')
+        raise ValueError(f'{said(value)}; write the name of a system user such as "clb"')
     return value
 
 

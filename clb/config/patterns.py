@@ -58,9 +58,7 @@ def ip_address(value: str) -> str:
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
-        raise ValueError(
-            f'{quote(value)} is not an IP address; write one such as "0.0.0.0" or "::"'
-        ) from None
+        raise ValueError(f'{quote(value)} is not an IP address; write one such as "0.0.0.0" or "::"') from None
 
 
 def network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -113,13 +111,10 @@ def url(value: str) -> str:
         raise ValueError(f"{quote(value)} is more than a path; the host belongs into domain")
     if not path.startswith("/"):
         raise ValueError(
-            f'{quote(value)} does not start with "/"; '
-            'write "/path", "=/path", "^~/path", "~regex" or "~*regex"'
+            f'{quote(value)} does not start with "/"; write "/path", "=/path", "^~/path", "~regex" or "~*regex"'
         )
     if not _URL_CHARACTERS.fullmatch(path):
-        raise ValueError(
-            f'{quote(value)} has characters other than a-z A-Z 0-9 . - _ / = ? : (use a "~regex")'
-        )
+        raise ValueError(f'{quote(value)} has characters other than a-z A-Z 0-9 . - _ / = ? : (use a "~regex")')
     if "?" in path:
         raise ValueError(
             f"{quote(value)} would never match: the query is not compared; end it before the question mark"

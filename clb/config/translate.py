@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from clb.config.faults import Path, Problem, any_of, did_you_mean, quote
+from clb.config.faults import Path, Problem, any_of, did_you_mean, said
 from clb.config.models import Config
 
 _KINDS = {
@@ -56,10 +56,8 @@ def _problem(detail: Any, root: type[BaseModel]) -> Problem:
     if kind == "literal_error":
         return Problem(path, _not_one_of(path, value, root))
     right = _KINDS.get(kind, str(detail["msg"]))
-    if value is None:
-        return Problem(path, f"has no value; {right}")
-    shown = "something else" if path[:1] in _SECRET_PARTS else quote(value)
-    return Problem(path, f"is {shown}; {right}")
+    is_secret = path[:1] in _SECRET_PARTS and value is not None
+    return Problem(path, f"{'is something else' if is_secret else said(value)}; {right}")
 
 
 def _sentence(detail: Any) -> str:
@@ -70,7 +68,7 @@ def _not_one_of(path: Path, value: object, root: type[BaseModel]) -> str:
     words = [str(word) for word in _literals(_annotation_at(path, root))]
     meant = did_you_mean(value, words) if isinstance(value, str) else None
     hint = f" (did you mean {meant}?)" if meant else ""
-    return f"is {quote(value)}; write {any_of(words)}{hint}"
+    return f"{said(value)}; write {any_of(words)}{hint}"
 
 
 def _unknown_key(path: Path, root: type[BaseModel]) -> str:

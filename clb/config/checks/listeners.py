@@ -49,9 +49,7 @@ def _check_server_certificate(listener: View) -> Iterator[Problem]:
     if has_one and has_several:
         keep = "certificates" if sni else "certificate"
         drop = "certificate" if sni else "certificates"
-        yield Problem(
-            listener.at(drop), f"stands beside {keep}; a listener has one of the two, remove {drop}", "key"
-        )
+        yield Problem(listener.at(drop), f"stands beside {keep}; a listener has one of the two, remove {drop}", "key")
     elif sni and has_one:
         yield Problem(listener.at("certificate"), "with sni: true write certificates: [name, ...]", "key")
     elif has_several and not sni:
@@ -66,9 +64,7 @@ def _check_server_certificate(listener: View) -> Iterator[Problem]:
 def _check_several(listener: View) -> Iterator[Problem]:
     names = [item for item in listener.items("certificates") if isinstance(item, str)]
     if listener.is_empty_list("certificates"):
-        yield Problem(
-            listener.at("certificates"), "is empty; list one certificate or more, the default first"
-        )
+        yield Problem(listener.at("certificates"), "is empty; list one certificate or more, the default first")
     for name, count in Counter(names).items():
         if count > 1:
             yield Problem(listener.at("certificates"), f"lists {quote(name)} {count} times; once is enough")
@@ -113,6 +109,4 @@ def _size(limits: View, key: str, default: int) -> int | None:
 def _check_trust(listener: View) -> Iterator[Problem]:
     proxy = listener.view("proxy_protocol")
     if proxy.is_empty_list("from"):
-        yield Problem(
-            proxy.at("from"), "is empty, so no client could connect; list the networks of the proxies"
-        )
+        yield Problem(proxy.at("from"), "is empty, so no client could connect; list the networks of the proxies")

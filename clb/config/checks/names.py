@@ -18,9 +18,7 @@ def check_certificates(root: View) -> Iterator[Problem]:
     for _, certificate in root.view("certificates").named():
         kind, has_key = certificate.text("type"), certificate.given("private_key")
         if kind == "server" and not has_key:
-            yield Problem(
-                certificate.at("private_key"), "is missing; a server certificate needs its private key"
-            )
+            yield Problem(certificate.at("private_key"), "is missing; a server certificate needs its private key")
         if kind == "ca" and has_key:
             message = "a CA certificate only checks clients and needs no key; remove private_key"
             yield Problem(certificate.at("private_key"), message, "key")

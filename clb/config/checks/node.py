@@ -19,14 +19,10 @@ def check_node(root: View) -> Iterator[Problem]:
     keyring = root.view("keyring")
     sources = [key for key in ("file", "env", "command") if keyring.given(key)]
     if len(sources) > 1:
-        yield Problem(
-            keyring.path, f"has {' and '.join(sources)}; the key comes from one of them, keep one", "key"
-        )
+        yield Problem(keyring.path, f"has {' and '.join(sources)}; the key comes from one of them, keep one", "key")
     notify = root.view("notify")
     if notify.given("secret") and not notify.given("webhook"):
-        yield Problem(
-            notify.at("secret"), "signs nothing without webhook; add webhook or remove secret", "key"
-        )
+        yield Problem(notify.at("secret"), "signs nothing without webhook; add webhook or remove secret", "key")
     admin = root.view("admin")
     if not admin.given("tls") and not _is_loopback(admin.text("address", "127.0.0.1")):
         message = "management without TLS can be read on the network; add tls or use address: 127.0.0.1"

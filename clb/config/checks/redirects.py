@@ -103,9 +103,7 @@ def _check_region(listeners: list[View]) -> Iterator[Problem]:
                 yield from _follow(rule, listener, doors)
 
 
-def _follow(
-    rule: View, listener: View, doors: dict[tuple[str | None, int | None], _Door]
-) -> Iterator[Problem]:
+def _follow(rule: View, listener: View, doors: dict[tuple[str | None, int | None], _Door]) -> Iterator[Problem]:
     redirect = rule.view("redirect")
     if not any(redirect.given(key) for key in ("scheme", "host", "port", "path")):
         yield Problem(redirect.path, "leads nowhere; give scheme, host, port or path", "key")

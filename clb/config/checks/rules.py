@@ -38,7 +38,8 @@ def _check_default(listener: View, rules: list[View]) -> Iterator[Problem]:
         return
     flags = [rule.flag("default") for rule in rules]
     defaults = [rule for rule, flag in zip(rules, flags, strict=True) if flag]
-    if not defaults and None not in flags:
+    is_legible = None not in flags and len(rules) == len(listener.items("rules"))
+    if not defaults and is_legible:
         message = f'none of the {len(rules)} rules has "default: true"; exactly one must'
         yield Problem(listener.at("rules"), message, "key")
     if len(defaults) > 1:
@@ -96,16 +97,12 @@ def _check_health(health: View) -> Iterator[Problem]:
     timeout = _seconds(health, "timeout", HealthCheck().timeout)
     if interval is not None and timeout is not None and timeout >= interval:
         key = "timeout" if health.given("timeout") else "interval"
-        message = (
-            f"timeout ({format_duration(timeout)}) must be less than interval ({format_duration(interval)})"
-        )
+        message = f"timeout ({format_duration(timeout)}) must be less than interval ({format_duration(interval)})"
         yield Problem(health.at(key), message)
     if health.text("type") == "tcp":
         for key in ("path", "method", "host", "codes"):
             if health.given(key):
-                yield Problem(
-                    health.at(key), f"means nothing with type: tcp; remove {key} or set type: http", "key"
-                )
+                yield Problem(health.at(key), f"means nothing with type: tcp; remove {key} or set type: http", "key")
     if health.is_empty_list("codes"):
         yield Problem(health.at("codes"), "is empty, so nothing would be healthy; list codes such as 2xx")
 
@@ -128,9 +125,7 @@ def _check_targets(rule: View) -> Iterator[Problem]:
         except ValueError:
             continue  # said by the model
         if key in first:
-            message = (
-                f"{quote(address)} port {port} is targets[{first[key]}] already; give it a weight instead"
-            )
+            message = f"{quote(address)} port {port} is targets[{first[key]}] already; give it a weight instead"
             yield Problem(target.path, message)
         first.setdefault(key, index)
 

@@ -59,7 +59,9 @@ class View:
 
     def views(self, key: str) -> list[View]:
         """The mappings in the list under the key."""
-        return [View(item, self.at(key, index)) for index, item in enumerate(self.items(key))]
+        return [
+            View(item, self.at(key, index)) for index, item in enumerate(self.items(key)) if isinstance(item, Mapping)
+        ]
 
     def named(self) -> Iterator[tuple[str, View]]:
         """All keys with the mappings under them."""
