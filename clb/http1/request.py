@@ -62,6 +62,8 @@ class RequestHead:
     """The field lines that travel on, Host among them, each ended by CRLF."""
     fields: dict[bytes, bytes]
     """First value of each spelling of a name, for `value()`."""
+    is_plain: bool = False
+    """HTTP/1.1, no body, nothing special among the fields: what `repeat_request_head` can build upon."""
     minor_version: int = 1
     content_length: int = 0
     """Body bytes, or CHUNKED."""
@@ -101,6 +103,7 @@ def read_request_head(head: bytes, max_fields: int) -> RequestHead:
         connection = fields.get(b"Connection", b"keep-alive")
         host = fields.get(b"Host")
         if host is not None and request.minor_version and connection in (b"keep-alive", b"Keep-Alive"):
+            request.is_plain = True
             request.fields = fields
             request.host = split_host(host)[0]
             request.host_field = host
@@ -116,6 +119,26 @@ def read_request_head(head: bytes, max_fields: int) -> RequestHead:
     if line_count > max_fields:
         raise HeadTooLarge(f"{line_count} field lines, at most {max_fields} allowed")
     _interpret(request, _reader.fields_in_order(head), authority)
+    return request
+
+
+def repeat_request_head(line: bytes, last: RequestHead) -> RequestHead | None:
+    """Read a head whose field lines are, byte for byte, those of a plain head read before on the same connection.
+
+    Clients repeat themselves (it is what HPACK lives on), and the meaning of the field lines of a plain head does
+    not depend on its request line, which is read anew with every check. None where that does not hold.
+
+    Raises:
+        BadRequest: as `read_request_head`.
+    """
+    request = RequestHead()
+    if _read_start_line(request, line) is not None or not request.minor_version:
+        return None
+    request.is_plain = True
+    request.fields = last.fields
+    request.host = last.host
+    request.host_field = last.host_field
+    request.lines = last.lines
     return request
 
 

@@ -32,6 +32,8 @@ class ResponseHead:
     """`HTTP/1.1 NNN reason` and CRLF, for the client."""
     lines: bytes
     """Field lines that travel on, framing not among them unless it is Content-Length."""
+    is_plain: bool = False
+    """A final answer of known length whose connection goes on, with nothing to change in its fields."""
     minor_version: int = 1
     content_length: int = UNTIL_CLOSE
     """Body bytes, CHUNKED or UNTIL_CLOSE; 0 where the method or status says that no body follows."""
@@ -67,6 +69,7 @@ def read_response_head(head: bytes, method: bytes) -> ResponseHead:
         length = fields.get(b"Content-Length", b"")
         connection = fields.get(b"Connection")
         if _DIGITS.fullmatch(length) and connection in (None, b"keep-alive", b"Keep-Alive"):
+            response.is_plain = True
             response.content_length = int(length)
             response.lines = head[line_end + 2 : -2]
             if connection is not None:

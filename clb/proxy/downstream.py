@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from clb.errors import (
     BadRequest,
+    BadRequestLine,
     BodyTimeout,
     BodyTooLarge,
     ClbError,
@@ -29,9 +30,9 @@ from clb.errors import (
 )
 from clb.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from clb.http1.head_end import request_head_end
-from clb.http1.request import CHUNKED, RequestHead, read_request_head
+from clb.http1.request import CHUNKED, RequestHead, read_request_head, repeat_request_head
 from clb.metering.counters import Traffic, after_abort
-from clb.proxy.exchange import Exchange
+from clb.proxy.exchange import NEVER, Exchange
 from clb.proxy.forwarded import address_lines, connection_lines, contains
 from clb.proxy.proxy_protocol import BadProxyHeader, read_proxy_header
 from clb.proxy.replies import error_reply
@@ -42,9 +43,10 @@ from clb.tls.failures import handshake_failure_reason
 if TYPE_CHECKING:
     from clb.proxy.listener import ListenerRuntime
 
-NEVER = float("inf")
 BUFFER_LIMIT_BYTES = 64 * 1024
 """Plaintext that may wait behind the current request before reading stops at once."""
+REPEATED_HEAD_LIMIT_BYTES = 2048
+"""The largest head that is kept to be compared with the connection's next one."""
 _FIRST_BYTES = 16
 # tcpi_rtt and tcpi_bytes_acked in Linux' struct tcp_info.
 _RTT_OFFSET, _ACKED_OFFSET, _TCP_INFO_BYTES = 68, 120, 128
@@ -101,12 +103,15 @@ class Downstream(asyncio.Protocol):
     balance_key = b""
     accepted_at = 0.0
     _buffer = b""
+    _last_block = b""
+    """The last plain head's bytes from the end of its request line on, and what was read from it."""
+    _last_head: RequestHead
     _body_remaining = 0
     _body_decoder: ChunkedDecoder | None = None
     _proxy_header_bytes = 0
     _is_pumping = False
     _is_read_paused = False
-    _is_write_blocked = False
+    is_write_blocked = False
     _is_upstream_blocked = False
     _has_ended_input = False
     _was_aborted = False
@@ -184,36 +189,34 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent, to the last byte or until reading pauses."""
         self.wire_in += len(data)
+        engine = self.engine
         phase = self.phase
         if phase is _LINGER or phase is _CLOSED:
+            return
+        if engine is not None and engine.is_established:
+            self._decrypt(engine, data)
             return
         if phase is _PROXY_HEADER:
             data = self._read_proxy_header(data)
             if not data:
                 return
-            phase = self.phase
         engine = self.engine
         if engine is None:
             self._receive(data)
-        elif phase is _HANDSHAKE:
-            self._shake_hands(engine, data)
         else:
-            self._decrypt(engine, data)
+            self._shake_hands(engine, data)
 
     def _decrypt(self, engine: TlsEngine, data: bytes) -> None:
         try:
-            while True:
-                plaintext = engine.decrypt(data)
+            plaintext = engine.decrypt(data)
+            if plaintext:
+                self._receive(plaintext)
+            while engine.has_more and not self._is_read_paused and self.phase is not _CLOSED:
+                plaintext = engine.decrypt(b"")
                 if plaintext:
                     self._receive(plaintext)
-                elif engine.peer_closed:
-                    self._input_ended()
-                    return
-                if not engine.has_more or self._is_read_paused or self.phase is _CLOSED:
-                    return
-                if not plaintext and not data:
-                    return  # What is left is a record that is still incomplete.
-                data = b""
+            if engine.peer_closed:
+                self._input_ended()
         except ssl.SSLError as error:
             self._write(engine.take_outgoing())
             self.runtime.record_broken(self, error)
@@ -257,14 +260,14 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client takes no more for now: stop reading from the real server."""
-        self._is_write_blocked = True
+        self.is_write_blocked = True
         self.deadline = self.clock.now() + self.runtime.timeouts.send
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The client takes bytes again."""
-        self._is_write_blocked = False
+        self.is_write_blocked = False
         exchange = self.exchange
         if exchange is not None:
             self.deadline = self.clock.now() + self.runtime.timeouts.upstream
@@ -364,68 +367,79 @@ class Downstream(asyncio.Protocol):
         """Take plaintext."""
         self.billed_in += len(data)
         self._buffer = self._buffer + data if self._buffer else data
-        self._pump()
+        if not self._is_pumping:
+            self._pump()
 
     def _pump(self) -> None:
-        """Work through the buffer, one request after another; safe to call from within."""
-        if self._is_pumping:
-            return
+        """Work through the buffer, one request after another; never entered twice (`_is_pumping`)."""
         self._is_pumping = True
-        try:
-            while self._buffer:
-                phase = self.phase
-                if phase is _HEAD:
-                    if not self._read_head():
-                        break
-                elif phase is _BODY:
-                    data, self._buffer = self._buffer, b""
-                    self._read_body(data)
-                elif phase is _TUNNEL:
-                    data, self._buffer = self._buffer, b""
-                    self._forward(data)
-                elif phase is _ANSWER:
-                    self._pause_reading()
+        while self._buffer:
+            phase = self.phase
+            if phase is _HEAD:
+                if not self._read_head():
                     break
-                else:
-                    self._buffer = b""
-        finally:
-            self._is_pumping = False
+            elif phase is _BODY:
+                data, self._buffer = self._buffer, b""
+                self._read_body(data)
+            elif phase is _TUNNEL:
+                data, self._buffer = self._buffer, b""
+                self._forward(data)
+            elif phase is _ANSWER:
+                self._pause_reading()
+                break
+            else:
+                self._buffer = b""
+        self._is_pumping = False
 
     def _read_head(self) -> bool:
         """Read a head from the buffer and begin its exchange; False while it is incomplete or refused."""
-        buffer, runtime = self._buffer, self.runtime
-        limits = runtime.limits
-        now = self.clock.now()
+        buffer = self._buffer
+        request = None
         try:
-            if buffer[0] == 0x0D:
-                # One may stand before a request line (RFC 9112 section 2.2).
-                if buffer[:2] != b"\r\n"[: len(buffer)]:
-                    raise BadRequest("bare CR before the request line")
-                if len(buffer) < 2:
-                    return False
-                self._buffer = buffer[2:]
-                return True
-            end = request_head_end(buffer, limits.header_bytes, limits.uri_bytes)
-            if not end:
-                if self.deadline == self._idle_deadline:
-                    self.deadline = now + runtime.timeouts.client_header
-                return False
-            if end == len(buffer):
+            line_end = buffer.find(b"\r\n")
+            if buffer[line_end:] == self._last_block and line_end <= self.runtime.limits.uri_bytes:
+                request = repeat_request_head(buffer[:line_end], self._last_head)
                 head, self._buffer = buffer, b""
-            else:
-                head, self._buffer = buffer[:end], buffer[end:]
-            request = read_request_head(head, limits.headers)
-            runtime.guard_head(head, request)
+            if request is None:
+                head = self._next_head()
+                if not head:
+                    return False
+                request = read_request_head(head, self.runtime.limits.headers)
+                if request.is_plain and len(head) <= REPEATED_HEAD_LIMIT_BYTES:
+                    self._last_block, self._last_head = head[head.find(b"\r\n") :], request
+            turns = self.runtime.heads_to_guard
+            if turns > 1:
+                self.runtime.heads_to_guard = turns - 1
+            elif turns:
+                self.runtime.guard_head(head, request)
         except BadRequest as error:
             self._buffer = b""
             self._refuse(error)
             return False
-        self._begin_exchange(request, end, now)
+        self._begin_exchange(request, len(head))
         return True
 
-    def _begin_exchange(self, request: RequestHead, head_bytes: int, now: float) -> None:
+    def _next_head(self) -> bytes:
+        """Take a complete head from the buffer; nothing while it is incomplete."""
+        limits = self.runtime.limits
+        while self._buffer[:2] == b"\r\n":
+            self._buffer = self._buffer[2:]  # May stand before a request line (RFC 9112 section 2.2).
+        buffer = self._buffer
+        if buffer[:1] == b"\r":
+            if len(buffer) > 1:
+                raise BadRequestLine("bare CR before the request line")
+            return b""
+        end = request_head_end(buffer, limits.header_bytes, limits.uri_bytes)
+        if not end:
+            if self.deadline == self._idle_deadline:
+                self.deadline = self.clock.now() + self.runtime.timeouts.client_header
+            return b""
+        self._buffer = buffer[end:]
+        return buffer[:end]
+
+    def _begin_exchange(self, request: RequestHead, head_bytes: int) -> None:
         self.requests += 1
-        self.exchange = exchange = Exchange(self, request, now, head_bytes)
+        self.exchange = exchange = Exchange(self, request, self.clock.now(), head_bytes)
         length = request.content_length
         if not length:
             self.phase = _ANSWER
@@ -445,7 +459,7 @@ class Downstream(asyncio.Protocol):
     def _read_body(self, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None  # the phase says so
-        if not self._is_write_blocked:
+        if not self.is_write_blocked:
             self.deadline = self.clock.now() + self.runtime.timeouts.client_body
         if self._body_decoder is not None:
             self._read_chunks(self._body_decoder, data, exchange)
@@ -517,7 +531,7 @@ class Downstream(asyncio.Protocol):
 
     def expect_within(self, seconds: float) -> None:
         """Set the time in which the next progress is due, unless the client itself is being waited for."""
-        if not self._is_write_blocked:
+        if not self.is_write_blocked:
             self.deadline = self.clock.now() + seconds
 
     def may_go_on(self, request: RequestHead) -> bool:
@@ -566,7 +580,7 @@ class Downstream(asyncio.Protocol):
             self._idle_deadline = self.deadline = exchange.ended_at + self.runtime.timeouts.keepalive
             if self._has_ended_input and not self._buffer:
                 self._close()
-            elif self._buffer or self._is_read_paused:
+            elif (self._buffer or self._is_read_paused) and not self._is_pumping:
                 self._pump()
                 if self.phase is not _CLOSED:
                     self._resume_reading()
@@ -598,7 +612,7 @@ class Downstream(asyncio.Protocol):
             self._abort()
         elif phase is _HEAD and self._buffer:
             self._refuse(HeaderTimeout("head incomplete in time"))
-        elif exchange is None or self._is_write_blocked:
+        elif exchange is None or self.is_write_blocked:
             self._close() if phase is _HEAD else self._abort()
         elif phase is _TUNNEL:
             exchange.answer_complete(is_reusable=False)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 CLIENT_WENT_AWAY = 499
 """What the log shows for a request whose client left before an answer began (nginx's number; never sent)."""
+NEVER = float("inf")
 PENDING_BODY_LIMIT = 64 * 1024
 """Body bytes kept while no connection is there to take them; then reading from the client pauses."""
 
@@ -71,7 +72,6 @@ class Exchange:
     _is_own_reply = False
     _encodes_chunks = False
     _closes_after = False
-    _body_was_sent = False
     _tried: tuple[Candidate[TargetPool], ...] = ()
     _pending: list[bytes] | None = None
     _pending_bytes = 0
@@ -112,36 +112,40 @@ class Exchange:
             self.fail(error)
             return
         rule = self.connection.runtime.router.route(request.host, path)
-        if rule is None:
-            self.fail(NoRule("no rule for this host and path"))
+        if rule.__class__ is RuleRuntime:
+            self.rule = rule
+            if rule.config.redirect is None:
+                rule.budget.live_requests += 1
+                self._offer(rule)
+            else:
+                self._redirect_by(rule.config.redirect)
         elif isinstance(rule, SlashRedirect):
             self._redirect_to_slash(rule)
         else:
-            self.rule = rule
-            if rule.config.redirect is not None:
-                self._redirect_by(rule.config.redirect)
-            else:
-                rule.budget.live_requests += 1
-                self._offer(rule)
+            self.fail(NoRule("no rule for this host and path"))
 
     def _offer(self, rule: RuleRuntime) -> None:
         """Choose a target that was not tried yet, and get a connection to it."""
-        target = None
+        candidate = None
         if rule.session is not None and not self._tried:
-            target = rule.session.choose(self.request.value(b"cookie"))
-        if target is None:
-            target = rule.scheduler.choose(self.connection.balance_key, self._tried)
+            candidate = rule.session.choose(self.request.value(b"cookie"))
+        if candidate is None:
+            candidate = rule.scheduler.choose(self.connection.balance_key, self._tried)
             self._is_sticky_new = rule.session is not None
-        if target is None:
-            self.fail(NoTarget("no target takes new work"))
-            return
-        self.candidate = target
-        target.in_flight += 1
-        self._acquire(target, fresh=False)
-
-    def _acquire(self, target: Candidate[TargetPool], *, fresh: bool) -> None:
-        pool = target.payload
+            if candidate is None:
+                self.fail(NoTarget("no target takes new work"))
+                return
+        self.candidate = candidate
+        candidate.in_flight += 1
+        pool = candidate.payload
         self.upstream_address = pool.label
+        if pool.idle and (upstream := pool.idle.pop()).is_usable:
+            self.upstream_connect_s = 0.0
+            self._send(upstream)
+        else:
+            self._acquire(pool, fresh=False)
+
+    def _acquire(self, pool: TargetPool, *, fresh: bool) -> None:
         try:
             upstream = pool.acquire(self, fresh=fresh)
         except QueueFull as error:
@@ -152,6 +156,8 @@ class Exchange:
             self._send(upstream)
         elif self.is_queued:
             self.connection.expect_within(self.connection.runtime.timeouts.queue)
+        else:
+            self.connection.expect_within(NEVER)  # The pool itself looks after `timeouts.connect`.
 
     def connected(self, upstream: Upstream, connect_s: float) -> None:
         """Take the connection that was dialled for this exchange, or that the queue has come to."""
@@ -159,26 +165,34 @@ class Exchange:
         self._send(upstream)
 
     def _send(self, upstream: Upstream) -> None:
-        connection = self.connection
+        connection, request = self.connection, self.request
+        clock = connection.clock
         self.upstream = upstream
-        self._sent_at = now = connection.clock.now()
-        connection.expect_within(connection.runtime.timeouts.upstream)
-        request = self.request
-        head = b"%b %b HTTP/1.1\r\n%b%b%bX-Stgw-Time: %b\r\nX-Request-ID: %b\r\n\r\n" % (
+        self._sent_at = now = clock.now()
+        if not connection.is_write_blocked:
+            connection.deadline = now + connection.runtime.timeouts.upstream
+        upstream.begin(
+            self,
             request.method,
-            request.target,
-            request.lines,
-            self._supplied_lines() if request.supplied or not request.minor_version else connection.plain_lines,
-            connection.forwarded_lines,
-            connection.clock.stamp(now),
-            self.request_id,
+            b"%b %b HTTP/1.1\r\n%b%b%bX-Stgw-Time: %b\r\nX-Request-ID: %b\r\n\r\n"
+            % (
+                request.method,
+                request.target,
+                request.lines,
+                connection.plain_lines if request.is_plain else self._supplied_lines(),
+                connection.forwarded_lines,
+                clock.stamp(now),
+                self.request_id,
+            ),
         )
-        upstream.begin(self, request.method, head)
         if self._pending:
-            self._body_was_sent = True
-            pending, self._pending, self._pending_bytes = self._pending, None, 0
-            upstream.transport.writelines(pending)
-            connection.upstream_is_blocked(False)
+            self._send_pending(upstream)
+
+    def _send_pending(self, upstream: Upstream) -> None:
+        assert self._pending is not None  # the caller looked
+        pending, self._pending, self._pending_bytes = self._pending, None, 0
+        upstream.transport.writelines(pending)
+        self.connection.upstream_is_blocked(False)
 
     def _supplied_lines(self) -> bytes:
         """Return the address, version and Via fields where the plain case does not hold."""
@@ -200,7 +214,6 @@ class Exchange:
     def request_data(self, data: bytes) -> None:
         """Send a piece of the request's body, framed, or of an upgraded connection."""
         if self.upstream is not None:
-            self._body_was_sent = True
             self.upstream.transport.write(data)
             return
         if self._pending is None:
@@ -229,20 +242,35 @@ class Exchange:
         if self.request.minor_version and not self.is_over:
             self.send(response.status_line + response.lines + b"\r\n")
 
-    def answer(self, response: ResponseHead, body: bytes, is_whole: bool) -> None:
+    def answer_whole(self, response: ResponseHead, body: bytes, is_reusable: bool) -> None:
+        """Send an answer that came in one piece; the real server's connection is lent no more."""
+        connection = self.connection
+        if (
+            response.is_plain
+            and self.request.is_plain
+            and not self._is_sticky_new
+            and connection.may_go_on(self.request)
+        ):
+            # What `answer` would do, for the case that nearly all small answers are.
+            self._is_answer_begun = True
+            self.status = self.upstream_status = response.status
+            self.upstream_header_s = connection.clock.now() - self._sent_at
+            self.send(b"%b%b\r\n%b" % (response.status_line, response.lines, body))
+        else:
+            self.answer(response, body, is_whole=True)
+        self._end(is_reusable=is_reusable)
+
+    def answer(self, response: ResponseHead, body: bytes, *, is_whole: bool = False) -> None:
         """Send the answer's head with as much of its body as came along."""
         connection, request = self.connection, self.request
         self._is_answer_begun = True
         self.status = self.upstream_status = response.status
-        now = connection.clock.now()
-        self.upstream_header_s = now - self._sent_at
+        self.upstream_header_s = connection.clock.now() - self._sent_at
         lines = response.lines
         if response.is_upgrade:
             self.upgraded = True
             connection.begin_tunnel()
-        elif not (
-            is_whole or response.content_length >= 0 or request.method == b"HEAD" or response.status in (204, 304)
-        ):
+        elif response.content_length < 0:
             lines += self._begin_open_ended()
         if not (self.upgraded or self._closes_after or connection.may_go_on(request)):
             self._closes_after = True
@@ -332,7 +360,7 @@ class Exchange:
             upstream.close()
             if self._is_replayable(upstream, error) and self.rule is not None and self._may_retry(self.rule):
                 assert self.candidate is not None  # the lent connection was to it
-                self._acquire(self.candidate, fresh=True)
+                self._acquire(self.candidate.payload, fresh=True)
                 return
         self.fail(error)
 
@@ -434,17 +462,17 @@ class Exchange:
         if self.is_over:
             return
         self.is_over = True
-        connection, rule, target = self.connection, self.rule, self.candidate
+        connection, rule, candidate = self.connection, self.rule, self.candidate
         self.ended_at = now = connection.clock.now()
-        if target is not None:
-            target.in_flight -= 1
+        if candidate is not None:
+            candidate.in_flight -= 1
             if self.is_queued:
-                target.payload.cancel(self)
+                candidate.payload.cancel(self)
             upstream, self.upstream = self.upstream, None
             if upstream is not None:
                 self.upstream_response_s = now - self._sent_at
                 if is_reusable:
-                    target.payload.release(upstream, now)
+                    candidate.payload.release(upstream, now)
                 else:
                     upstream.close()
         if rule is not None:

@@ -93,7 +93,8 @@ class ListenerRuntime:
         self._events = events
         self._serials: Iterator[int] = iter(range(1, 1 << 62))
         self._server: asyncio.Server | None = None
-        self._heads_to_guard = self.guard.interval
+        self.heads_to_guard = self.guard.interval
+        """How many heads from now the desync guard reads one as well; 0 = never."""
 
     @property
     def name(self) -> str:
@@ -231,19 +232,18 @@ class ListenerRuntime:
     # --- requests ---
 
     def guard_head(self, head: bytes, request: RequestHead) -> None:
-        """Let the desync guard read every n-th head as well.
+        """Let the desync guard read a head whose turn it is.
 
         Raises:
             AmbiguousRequest: both readings differ and the listener enforces.
         """
-        if self._heads_to_guard:
-            self._heads_to_guard -= 1
-            if not self._heads_to_guard:
-                self._heads_to_guard = self.guard.interval
-                disagreements = self.guard.disagreements
-                self.guard.check(head, request)
-                if self.guard.disagreements != disagreements:
-                    self._events.log(logging.WARNING, "desync", "h11 reads a request differently", listener=self.name)
+        self.heads_to_guard = self.guard.interval
+        disagreements = self.guard.disagreements
+        try:
+            self.guard.check(head, request)
+        finally:
+            if self.guard.disagreements != disagreements:
+                self._events.log(logging.WARNING, "desync", "h11 reads a request differently", listener=self.name)
 
     def is_trusted(self, address: bytes) -> bool:
         """Tell whether an address is one of the listener's trusted proxies."""

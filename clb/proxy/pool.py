@@ -31,7 +31,8 @@ class TargetPool:
         self._port = port
         self._config = config
         self._connect_timeout_s = connect_timeout_s
-        self._idle: list[Upstream] = []
+        self.idle: list[Upstream] = []
+        """Connections that wait for a request, the one used last at the end."""
         self._open = 0
         self._waiting: deque[Exchange] = deque()
         self._dials: set[asyncio.Task[None]] = set()
@@ -53,8 +54,8 @@ class TargetPool:
         Raises:
             QueueFull: the target stands at its bound and so does its queue.
         """
-        while self._idle and not fresh:
-            upstream = self._idle.pop()
+        while self.idle and not fresh:
+            upstream = self.idle.pop()
             if upstream.is_usable:
                 return upstream
         if self._open < self._config.connections:
@@ -73,9 +74,9 @@ class TargetPool:
             upstream.close()
         elif self._waiting:
             self._hand_over(upstream)
-        elif len(self._idle) < self._config.idle:
+        elif len(self.idle) < self._config.idle:
             upstream.idle_since = now
-            self._idle.append(upstream)
+            self.idle.append(upstream)
         else:
             upstream.close()
 
@@ -87,8 +88,8 @@ class TargetPool:
         """Count a connection that is gone, and dial for whoever waits."""
         self._connections.discard(upstream)
         self._open -= 1
-        if upstream in self._idle:
-            self._idle.remove(upstream)
+        if upstream in self.idle:
+            self.idle.remove(upstream)
         self._serve_queue()
 
     def cancel(self, exchange: Exchange) -> None:
@@ -100,8 +101,8 @@ class TargetPool:
     def sweep(self, now: float) -> None:
         """Close what was idle for too long; the oldest stand first."""
         limit = now - self._config.idle_timeout
-        while self._idle and self._idle[0].idle_since < limit:
-            self._idle.pop(0).close()
+        while self.idle and self.idle[0].idle_since < limit:
+            self.idle.pop(0).close()
 
     def close(self) -> None:
         """Close everything, whatever it is doing."""
@@ -109,7 +110,7 @@ class TargetPool:
             task.cancel()
         for upstream in tuple(self._connections):
             upstream.close()
-        self._idle.clear()
+        self.idle.clear()
 
     def _hand_over(self, upstream: Upstream) -> None:
         exchange = self._waiting.popleft()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 READ_BUFFER_BYTES = 64 * 1024
 HEAD_LIMIT_BYTES = 64 * 1024
 TRAILER_LIMIT_BYTES = 16 * 1024
+REPEATED_HEAD_LIMIT_BYTES = 1024
+"""The largest answer head that is kept to be compared with the connection's next one."""
 
 _read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
 
@@ -57,6 +59,9 @@ class Upstream(asyncio.BufferedProtocol):
         self._phase = _IDLE
         self._method = b""
         self._pending = b""
+        self._last_head = b""
+        """The last plain answer's head that was small, and what was read from it."""
+        self._last_response: ResponseHead | None = None
         self._remaining = 0
         self._keep_alive = True
         self._decoder: ChunkedDecoder | None = None
@@ -64,7 +69,7 @@ class Upstream(asyncio.BufferedProtocol):
     @property
     def is_usable(self) -> bool:
         """Tell whether another request may be sent."""
-        return self._phase is _IDLE and not self.transport.is_closing()
+        return self._phase is _IDLE
 
     def begin(self, exchange: Exchange, method: bytes, head: bytes) -> None:
         """Send a request head and expect its answer."""
@@ -111,6 +116,11 @@ class Upstream(asyncio.BufferedProtocol):
         elif self._phase is _HEAD:
             self.is_unanswered = False
             data = bytes(_read_buffer[:nbytes])
+            last = self._last_response
+            if last is not None and data.startswith(self._last_head) and not self._pending and self._method != b"HEAD":
+                # Real servers repeat their heads too, most often within the second that Date stays the same.
+                self._begin_body(last, data[len(self._last_head) :], exchange)
+                return
             self._read_head(self._pending + data if self._pending else data, exchange)
         elif self._phase is _CHUNKED:
             self._read_chunked(bytes(_read_buffer[:nbytes]), exchange)
@@ -123,6 +133,7 @@ class Upstream(asyncio.BufferedProtocol):
         if exchange is not None and self._phase is _UNTIL_CLOSE:
             self._keep_alive = False
             self._complete()
+        self._phase = _CLOSED
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -152,8 +163,11 @@ class Upstream(asyncio.BufferedProtocol):
                 if not end:
                     self._pending = data
                     return
-                response = read_response_head(data if end == len(data) else data[:end], self._method)
+                head = data if end == len(data) else data[:end]
+                response = read_response_head(head, self._method)
                 data = data[end:]
+                if response.is_plain and end <= REPEATED_HEAD_LIMIT_BYTES:
+                    self._last_head, self._last_response = head, response
                 if response.status >= 200 or response.is_upgrade:
                     break
                 exchange.interim_answer(response)
@@ -165,28 +179,29 @@ class Upstream(asyncio.BufferedProtocol):
     def _begin_body(self, response: ResponseHead, data: bytes, exchange: Exchange) -> None:
         self._keep_alive = response.keep_alive
         length = response.content_length
-        if response.is_upgrade:
+        if length >= 0 and not response.is_upgrade:
+            if len(data) > length:
+                data, self._keep_alive = data[:length], False
+            if len(data) == length:
+                self.exchange = None
+                self._phase = _IDLE if self._keep_alive else _CLOSED
+                exchange.answer_whole(response, data, self._keep_alive)
+                return
+            self._remaining = length - len(data)
+            self._phase = _LENGTH
+            exchange.answer(response, data)
+        elif response.is_upgrade:
             if not exchange.request.upgrade:
                 raise BadResponse("101 that no one asked for")
             self._phase = _UNTIL_CLOSE
-            exchange.answer(response, data, False)
-        elif length >= 0:
-            if len(data) > length:
-                data, self._keep_alive = data[:length], False
-            self._remaining = length - len(data)
-            self._phase = _LENGTH
-            if self._remaining:
-                exchange.answer(response, data, False)
-            else:
-                exchange.answer(response, data, True)
-                self._complete()
+            exchange.answer(response, data)
         elif length == UNTIL_CLOSE:
             self._phase = _UNTIL_CLOSE
-            exchange.answer(response, data, False)
+            exchange.answer(response, data)
         else:
             self._phase = _CHUNKED
             self._decoder = ChunkedDecoder(BadResponse, TRAILER_LIMIT_BYTES)
-            exchange.answer(response, b"", False)
+            exchange.answer(response, b"")
             if data:
                 self._read_chunked(data, exchange)
 

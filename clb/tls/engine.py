@@ -8,8 +8,10 @@ Pure:      bytes in, bytes out; no socket, no loop, no clock.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from typing import Any
 
 RECORD_PLAINTEXT = 16384
 """Largest plaintext of one record (RFC 8446 section 5.1)."""
@@ -33,7 +35,6 @@ class TlsEngine:
 
     __slots__ = (
         "_incoming",
-        "_is_established",
         "_outgoing",
         "_peer_closed",
         "_ssl_read",
@@ -42,6 +43,8 @@ class TlsEngine:
         "ciphertext_out",
         "handshake_in",
         "handshake_out",
+        "has_more",
+        "is_established",
         "plaintext_in",
         "plaintext_out",
         "ssl_object",
@@ -51,9 +54,14 @@ class TlsEngine:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._ssl_read = self.ssl_object.read
-        self._ssl_write = self.ssl_object.write
-        self._is_established = False
+        # What `SSLObject.read` and `write` wrap in a Python frame of their own, twice for each request.
+        inner: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]
+        self._ssl_read: Callable[[int], bytes] = inner.read
+        self._ssl_write: Callable[[bytes | memoryview], int] = inner.write
+        self.is_established = False
+        """The session is up."""
+        self.has_more = False
+        """Ciphertext is left that `decrypt` has not tried yet."""
         self._peer_closed = False
         self.ciphertext_in = 0
         """Bytes fed, handshake included."""
@@ -66,19 +74,9 @@ class TlsEngine:
         self.handshake_out = 0
 
     @property
-    def has_more(self) -> bool:
-        """Tell whether `decrypt` may find more without being fed (a partial record counts)."""
-        return bool(self._incoming.pending or self.ssl_object.pending())
-
-    @property
     def peer_closed(self) -> bool:
         """Tell whether the peer's close_notify has come."""
         return self._peer_closed
-
-    @property
-    def is_established(self) -> bool:
-        """Tell whether the session is up."""
-        return self._is_established
 
     def handshake(self, data: bytes) -> Progress:
         """Feed bytes of the handshake; what must be sent waits in `take_outgoing`.
@@ -91,7 +89,8 @@ class TlsEngine:
             self.ssl_object.do_handshake()
         except ssl.SSLWantReadError:
             return Progress.WANTS_MORE
-        self._is_established = True
+        self.is_established = True
+        self.has_more = bool(self._incoming.pending)
         # A request can ride in behind the client's last handshake flight. Those bytes wait in the incoming
         # BIO and are the customer's traffic, so they are not handshake.
         self.handshake_in = self.ciphertext_in - self._incoming.pending
@@ -116,10 +115,13 @@ class TlsEngine:
         try:
             plaintext = self._ssl_read(RECORD_PLAINTEXT)
         except ssl.SSLWantReadError:
+            self.has_more = False  # What is left is a record that is still incomplete.
             return b""
         except ssl.SSLZeroReturnError:
             self._peer_closed = True
             return b""
+        # A whole record fits into the read, so what OpenSSL has not handed out can only be ciphertext.
+        self.has_more = self._incoming.pending > 0
         self.plaintext_in += len(plaintext)
         return plaintext
 
@@ -138,7 +140,7 @@ class TlsEngine:
 
     def close(self) -> bytes:
         """Return the close_notify alert, or nothing where the session is not up or already closed."""
-        if not self._is_established:
+        if not self.is_established:
             return b""
         with suppress(ssl.SSLError):  # SSLWantReadError: the peer's is not waited for (RFC 8446 section 6.1).
             self.ssl_object.unwrap()
@@ -152,14 +154,14 @@ class TlsEngine:
     @property
     def overhead_in(self) -> int:
         """Bytes of consumed records beside their plaintext: headers, MACs, padding, alerts, key updates."""
-        if not self._is_established:
+        if not self.is_established:
             return 0
         return self.ciphertext_in - self._incoming.pending - self.handshake_in - self.plaintext_in
 
     @property
     def overhead_out(self) -> int:
         """Bytes of records made beside their plaintext."""
-        if not self._is_established:
+        if not self.is_established:
             return 0
         return self.ciphertext_out - self.handshake_out - self.plaintext_out
 
