@@ -23,7 +23,7 @@ from benchmarks.load import LoadFailed
 from benchmarks.peers import PEERS
 from benchmarks.processes import StartFailed
 from benchmarks.rounds import Plan, run
-from benchmarks.window import Sample
+from benchmarks.window import PROXY_CORE
 
 RESULTS = Path(__file__).parent / "results"
 THOROUGH: dict[str, Any] = {"rounds": 3, "seconds": 4.0, "warm": 1.0, "idle": 2000}
@@ -32,7 +32,7 @@ QUICK: dict[str, Any] = {"rounds": 1, "seconds": 1.0, "warm": 0.0, "idle": 500}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, write the JSON. Over a bound is a figure, not a failure: the status is 0."""
-    parser = _parser()
+    parser = option_parser()
     options = parser.parse_args(arguments)
     try:
         plan = plan_of(options)
@@ -66,26 +66,34 @@ def report(plan: Plan, samples: summary.Samples) -> None:
     """Print the tables and write the results file."""
     rows = [summary.summarise(case, peer, samples[case.name][peer]) for case in plan.cases for peer in plan.peers]
     found = [ratio for case in plan.cases for ratio in summary.ratios(case, rows)]
+    facts = machine.describe(plan.peers, PROXY_CORE)
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()) + "\n")
     print(summary.table_of_rows(rows))
     if found:
         print("\n" + summary.table_of_ratios(found))
     for warning in summary.warnings(rows):
         print(f"warning: {warning}")
-    print(f"\nwritten: {_write(plan, rows, found, samples)}")
+    print(f"\nwritten: {_write(plan, facts, rows, found, samples)}")
 
 
-def _write(plan: Plan, rows: Sequence[summary.Row], found: Sequence[summary.Ratio], samples: summary.Samples) -> Path:
+def _write(
+    plan: Plan,
+    facts: dict[str, str],
+    rows: Sequence[summary.Row],
+    found: Sequence[summary.Ratio],
+    samples: summary.Samples,
+) -> Path:
     now = datetime.datetime.now(datetime.UTC)
     document: dict[str, Any] = {
         "at": now.isoformat(timespec="seconds"),
-        "machine": machine.describe(plan.peers),
+        "machine": facts,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "idle_connections": plan.idle,
         "rows": [dataclasses.asdict(row) for row in rows],
         "ratios": [{**dataclasses.asdict(ratio), "holds": ratio.holds} for ratio in found],
         "samples": {
-            case: {peer: [_plain(sample) for sample in taken] for peer, taken in by_peer.items()}
+            case: {peer: [dataclasses.asdict(sample) for sample in taken] for peer, taken in by_peer.items()}
             for case, by_peer in samples.items()
         },
     }
@@ -95,11 +103,7 @@ def _write(plan: Plan, rows: Sequence[summary.Row], found: Sequence[summary.Rati
     return path
 
 
-def _plain(sample: Sample) -> dict[str, Any]:
-    return dataclasses.asdict(sample)
-
-
-def _parser() -> argparse.ArgumentParser:
+def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", default=",".join(CASES), help="cases, by name or first part: small,full,idle")
     parser.add_argument("--peers", default=",".join(PEERS), help="default: %(default)s")

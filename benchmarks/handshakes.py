@@ -23,6 +23,9 @@ from benchmarks.load import Load
 from benchmarks.material import HOST
 
 
+TIMEOUT_S = 10.0
+
+
 class Client:
     """Opens connections one after the other until the deadline."""
 
@@ -49,7 +52,7 @@ class Client:
             self.latencies_us.append(round((time.perf_counter() - started) * 1e6))
 
     def _exchange(self) -> bool:
-        with socket.create_connection(("127.0.0.1", self._port)) as plain:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S) as plain:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session = self._session if self._resume else None
             with self._context.wrap_socket(plain, server_hostname=HOST, session=session) as tls:

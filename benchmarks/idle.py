@@ -16,14 +16,14 @@ import sys
 import time
 
 from benchmarks.clients import request_head
-from benchmarks.handshakes import client_context
+from benchmarks.handshakes import TIMEOUT_S, client_context
 from benchmarks.load import Load
 from benchmarks.material import HOST
 
 
 def open_one(context: ssl.SSLContext, port: int, request: bytes) -> ssl.SSLSocket:
     """One connection that has been answered once and is kept alive."""
-    tls = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname=HOST)
+    tls = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S), server_hostname=HOST)
     tls.sendall(request)
     answer = tls.recv(16_384)
     if not answer.startswith(b"HTTP/1.1 200 "):

@@ -12,9 +12,14 @@ import platform
 import re
 import ssl
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+YARDSTICK_ROUNDS = 3000
 VERSION_COMMANDS = {
     "nginx": ["nginx", "-v"],
     "haproxy": ["haproxy", "-v"],
@@ -22,7 +27,7 @@ VERSION_COMMANDS = {
 }
 
 
-def describe(peers: Sequence[str]) -> dict[str, str]:
+def describe(peers: Sequence[str], core: int) -> dict[str, str]:
     """What a reader needs to compare two result files."""
     facts = {
         "cpu": _cpu_model(),
@@ -30,10 +35,28 @@ def describe(peers: Sequence[str]) -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "openssl": ssl.OPENSSL_VERSION,
+        "yardstick_us": f"{yardstick_us(core):.1f}",
     }
     for peer in peers:
         facts[peer] = importlib.metadata.version("clb") if peer == "clb" else _version_of(VERSION_COMMANDS[peer])
     return facts
+
+
+def yardstick_us(core: int) -> float:
+    """CPU microseconds of one ECDSA P-256 signature on a core: how fast the machine was at that time.
+
+    Shared machines differ from hour to hour by a factor of two; only ratios of one run mean anything then.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        key = ec.generate_private_key(ec.SECP256R1())
+        started = time.thread_time_ns()
+        for _ in range(YARDSTICK_ROUNDS):
+            key.sign(b"yardstick", ec.ECDSA(hashes.SHA256()))
+        return (time.thread_time_ns() - started) / YARDSTICK_ROUNDS / 1000
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _version_of(command: Sequence[str]) -> str:

@@ -98,6 +98,7 @@ ROW_HEADS = (
     "p99 ms",
     "peak MiB",
     "busy",
+    "others",
     "log B",
     "units",
 )
@@ -118,6 +119,7 @@ def table_of_rows(rows: Sequence[Row]) -> str:
                 f"{row.p99_us / 1000:.2f}" if row.p99_us else "-",
                 f"{row.peak_mib:.1f}",
                 f"{row.busy:.0%}" if row.busy else "-",
+                f"{row.foreign:.0%}" if row.busy else "-",
                 f"{row.log_bytes:.0f}" if row.log_bytes else "-",
                 f"{row.units}",
             )
@@ -139,12 +141,15 @@ def table_of_ratios(found: Sequence[Ratio]) -> str:
 
 def warnings(rows: Sequence[Row]) -> list[str]:
     """What makes a figure doubtful."""
-    found = [
-        f"{row.case}, {row.peer}: something else used {row.foreign:.0%} of the proxy's core"
-        for row in rows
-        if row.foreign > NOISY
-    ]
-    return found + [f"{row.case}, {row.peer}: {row.errors} errors" for row in rows if row.errors]
+    found = [f"{row.case}, {row.peer}: {row.errors} errors" for row in rows if row.errors]
+    noisy = [row for row in rows if row.foreign > NOISY]
+    if noisy:
+        most = max(row.foreign for row in noisy)
+        found.append(
+            f"in {len(noisy)} of {len(rows)} lines others used up to {most:.0%} of the proxy's core: "
+            "repeat this on a quiet machine"
+        )
+    return found
 
 
 def align(cells: Sequence[Sequence[str]]) -> str:

@@ -58,12 +58,15 @@ def parse_kib(text: str, key: str) -> int:
 
 
 def parse_core_busy(text: str, core: int) -> int:
-    """Busy nanoseconds of one core in /proc/stat: all but idle, waiting for a disk and stolen time."""
+    """Busy nanoseconds of one core in /proc/stat: all but idle and waiting for a disk.
+
+    Time that the hypervisor gave to others (steal) counts as busy: it is noise of the same kind.
+    """
     for line in text.splitlines():
         name, *values = line.split()
         if name == f"cpu{core}":
-            user, nice, system, _idle, _iowait, irq, softirq = (int(value) for value in values[:7])
-            return (user + nice + system + irq + softirq) * TICK_NS
+            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) for value in values[:8])
+            return (user + nice + system + irq + softirq + steal) * TICK_NS
     raise ValueError(f"/proc/stat has no cpu{core}")
 
 
