@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from clb.observe.access_record import AccessRecord
 from clb.observe.access_style import Style, is_clean
@@ -60,20 +61,10 @@ class LineFormat:
 
     def line(self, record: AccessRecord) -> bytes:
         connection = record.connection
-        kept = (
-            self,
-            record.host,
-            record.header(b"user-agent"),
-            record.header(b"referer"),
-            record.minor_version,
-            record.upgraded,
-        )
-        prefix = connection.log_prefix
-        if prefix is None or prefix[0] != kept:
-            prefix = (kept, self._template(record))
-            if len(prefix[1]) <= _MAX_KEPT_BYTES:
-                connection.log_prefix = prefix
-        template: bytes = prefix[1]
+        fields, prefix = record.fields, connection.log_prefix
+        if prefix is None or prefix[0] is not fields or prefix[1] is not self:
+            prefix = self._prefix(record, fields, prefix)
+        template: bytes = prefix[3]
 
         ended_at = record.ended_at
         if ended_at >= self._time_valid_until:
@@ -118,6 +109,21 @@ class LineFormat:
             connection.wire_in,
             connection.wire_out,
         )
+
+    def _prefix(self, record: AccessRecord, fields: object, last: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """What the connection keeps: the last request's fields, whose line it was, what it said, and the template."""
+        said = (
+            record.host,
+            record.header(b"user-agent"),
+            record.header(b"referer"),
+            record.minor_version,
+            record.upgraded,
+        )
+        same = last is not None and last[1] is self and last[2] == said
+        prefix = (fields, self, said, last[3] if same and last is not None else self._template(record))
+        if len(prefix[3]) <= _MAX_KEPT_BYTES:
+            record.connection.log_prefix = prefix
+        return prefix
 
     def _template(self, record: AccessRecord) -> bytes:
         """The line of this connection and of what its client repeats, with holes for the rest."""

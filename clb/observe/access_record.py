@@ -137,6 +137,11 @@ class AccessRecord(Protocol):
     @property
     def connection(self) -> ConnectionRecord: ...
 
+    @property
+    def fields(self) -> object:
+        """The request's fields; the very same object means the very same fields as in the exchange before."""
+        ...
+
     def header(self, name: bytes, /) -> bytes:
         """First value of a request header by its lower-case name, or nothing."""
         ...

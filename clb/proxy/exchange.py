@@ -86,7 +86,7 @@ class Exchange:
         self.target = request.target
         self.minor_version = request.minor_version
         self.host = request.host
-        self.header = request.value
+        self.fields = request.fields
         self.request_id = connection.request_id(request)
 
     # --- what the access log asks for ---
@@ -95,6 +95,10 @@ class Exchange:
     def rule_name(self) -> str:
         """The rule's domain and URL; empty when none matched."""
         return self.rule.name if self.rule is not None else ""
+
+    def header(self, lower_name: bytes) -> bytes:
+        """Return a request field's first value, or nothing."""
+        return self.request.value(lower_name)
 
     @property
     def server_name(self) -> bytes | None:
@@ -141,7 +145,7 @@ class Exchange:
         self.upstream_address = pool.label
         if pool.idle and (upstream := pool.idle.pop()).is_usable:
             self.upstream_connect_s = 0.0
-            self._send(upstream)
+            self._send(upstream, self.connection.clock.now() if self._tried else self.started_at)
         else:
             self._acquire(pool, fresh=False)
 
@@ -153,7 +157,7 @@ class Exchange:
             return
         if upstream is not None:
             self.upstream_connect_s = 0.0
-            self._send(upstream)
+            self._send(upstream, self.connection.clock.now())
         elif self.is_queued:
             self.connection.expect_within(self.connection.runtime.timeouts.queue)
         else:
@@ -162,13 +166,12 @@ class Exchange:
     def connected(self, upstream: Upstream, connect_s: float) -> None:
         """Take the connection that was dialled for this exchange, or that the queue has come to."""
         self.upstream_connect_s = connect_s
-        self._send(upstream)
+        self._send(upstream, self.connection.clock.now())
 
-    def _send(self, upstream: Upstream) -> None:
+    def _send(self, upstream: Upstream, now: float) -> None:
         connection, request = self.connection, self.request
-        clock = connection.clock
         self.upstream = upstream
-        self._sent_at = now = clock.now()
+        self._sent_at = now
         if not connection.is_write_blocked:
             connection.deadline = now + connection.runtime.timeouts.upstream
         upstream.begin(
@@ -181,7 +184,7 @@ class Exchange:
                 request.lines,
                 connection.plain_lines if request.is_plain else self._supplied_lines(),
                 connection.forwarded_lines,
-                clock.stamp(now),
+                connection.clock.stamp(now),
                 self.request_id,
             ),
         )
@@ -255,7 +258,9 @@ class Exchange:
             self._is_answer_begun = True
             self.status = self.upstream_status = response.status
             self.upstream_header_s = connection.clock.now() - self._sent_at
-            self.send(b"%b%b\r\n%b" % (response.status_line, response.lines, body))
+            data = b"%b%b\r\n%b" % (response.status_line, response.lines, body)
+            self.billed_out += len(data)
+            connection.send(data)
         else:
             self.answer(response, body, is_whole=True)
         self._end(is_reusable=is_reusable)

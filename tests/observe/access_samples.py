@@ -51,10 +51,16 @@ class SampleExchange:
     billed_out: int = 2345
     error_reason: str = ""
     upgraded: bool = False
+    repeats: bool = False
+    """Whether the request has the fields object of the one before."""
     connection: SampleConnection = field(default_factory=SampleConnection)
     headers: dict[bytes, bytes] = field(
         default_factory=lambda: {b"user-agent": b"curl/8.0", b"referer": b"https://shop.example.com/a/"}
     )
+
+    @property
+    def fields(self) -> object:
+        return self.headers if self.repeats else self
 
     def header(self, name: bytes, /) -> bytes:
         return self.headers.get(name, b"")

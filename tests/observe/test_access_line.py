@@ -278,6 +278,14 @@ class TestWhatAConnectionKeeps:
         first.connection.log_prefix = None
         assert warm == line_format(TENCENT).line(second)
 
+    def test_repeated_fields_are_not_looked_at_again(self) -> None:
+        form, first = line_format(TENCENT), SampleExchange(repeats=True)
+        second = replace(first, target=b"/other")
+        form.line(first)
+        first.headers[b"user-agent"] = b"never asked for"
+        line = bracketed(form.line(second))
+        assert (line["http_user_agent"], line["uri"]) == ("curl/8.0", "/other")
+
     def test_another_format_makes_its_own(self) -> None:
         exchange = SampleExchange()
         line_format(TENCENT).line(exchange)
