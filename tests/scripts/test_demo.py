@@ -113,9 +113,7 @@ def test_the_printed_lines_work_and_a_signal_ends_all(
     assert len(commands) == 3
     for command in commands:
         answers = {
-            subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout.split(
-                "\n"
-            )[0]
+            subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout.split("\n")[0]
             for _ in range(4)
         }
         assert answers == {"real server: demo-1", "real server: demo-2"}, command

@@ -63,9 +63,7 @@ DAMAGE = {  # case: (files removed, time passed, what is made again)
 
 
 @pytest.mark.parametrize(("removed", "passed", "again"), DAMAGE.values(), ids=DAMAGE)
-def test_renews_what_is_missing_or_old(
-    made: Path, removed: list[str], passed: timedelta, again: list[str]
-) -> None:
+def test_renews_what_is_missing_or_old(made: Path, removed: list[str], passed: timedelta, again: list[str]) -> None:
     for name in removed:
         (made / name).unlink()
     assert development_certificates.ensure_certificates(made, NOW + passed) == again
