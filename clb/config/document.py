@@ -130,7 +130,9 @@ def _events(text: str) -> Iterator[yaml.Event]:
         yield from yaml.parse(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(1, 1) if mark is None else Place(mark.line + 1, mark.column + 1)
+        assert mark is not None, "libyaml marks every error of the text"
+        # What is missing at the end is missed on the line after it, even if the text has no such line.
+        place = min(Place(mark.line + 1, mark.column + 1), _end_of(text))
         raise DocumentError(place, _translate(error, _character(text, place))) from None
     except yaml.YAMLError:
         raise DocumentError(Place(1, 1), "not YAML") from None

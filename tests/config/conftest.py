@@ -1,7 +1,8 @@
-"""Load configurations from text."""
+"""Load configurations from text; make the helper module of this folder importable."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from clb.config.faults import ConfigErrors
 from clb.config.loader import Reading, read
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 Faults = Callable[[str], list[str]]
 

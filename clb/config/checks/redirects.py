@@ -54,25 +54,29 @@ class _Door:
 
     domains: dict[str, _Urls] = field(default_factory=dict)
     expressions: list[tuple[re.Pattern[str], _Urls]] = field(default_factory=list)
-    default: View | None = None
+    default: _Urls | None = None
+    """Of the domain that stands for all others."""
 
     def add(self, rule: View) -> None:
         domain, url = rule.text("domain"), rule.text("url", "/")
         if domain is None or url is None:
             return
-        if rule.flag("default"):
-            self.default = rule
+        domain = domain if domain.startswith("~") else domain.lower()
         is_new = domain not in self.domains
-        urls = self.domains.setdefault(domain if domain.startswith("~") else domain.lower(), _Urls())
+        urls = self.domains.setdefault(domain, _Urls())
         urls.add(url, rule)
+        if rule.flag("default"):
+            self.default = urls
         if is_new and domain.startswith("~") and (pattern := _compiled(domain[1:])):
             self.expressions.append((pattern, urls))
 
-    def match(self, host: str, path: str) -> View | None:
-        """The rule that names the host; the default is the caller's to consider."""
+    def match(self, host: str, path: str, *, or_default: bool) -> View | None:
+        """The rule for the request; whether the default counts is the caller's to decide."""
         urls = next((self.domains[key] for key in _spellings(host) if key in self.domains), None)
         if urls is None:
             urls = next((urls for pattern, urls in self.expressions if pattern.search(host)), None)
+        if urls is None and or_default:
+            urls = self.default
         return urls.match(path) if urls else None
 
 
@@ -114,10 +118,8 @@ def _follow(rule: View, listener: View, doors: dict[tuple[str | None, int | None
     if door is None or path is None:
         return
     for host in _hosts(rule):
-        reached = door.match(host, path)
-        if reached is None and not redirect.given("host"):
-            # A host that was written out and that no rule names most likely lives on another machine.
-            reached = door.default
+        # A host that was written out and that no rule names most likely lives on another machine.
+        reached = door.match(host, path, or_default=not redirect.given("host"))
         if reached is not None and reached.given("redirect"):
             yield Problem(redirect.path, _message(rule, reached, f"{scheme}://{host}{path}"), "key")
             return

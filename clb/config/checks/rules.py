@@ -58,7 +58,7 @@ def _check_duplicates(rules: list[View]) -> Iterator[Problem]:
         key = (domain if domain.startswith("~") else domain.lower(), _matcher(url))
         if key in first:
             other = first[key]
-            text = f"matches the same as {spell(other.path[-2:])} ({domain} {other.text('url', '/')})"
+            text = f"matches the same as {spell(other.path[-2:])} ({other.text('domain')} {other.text('url', '/')})"
             yield Problem(rule.at("domain"), f"{text[:200]}; change one of them or remove it")
         first.setdefault(key, rule)
 
