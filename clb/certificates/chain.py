@@ -24,9 +24,7 @@ def check_chain(chain: list[x509.Certificate]) -> list[Remark]:
         if following.subject == certificate.issuer:
             issuer = f"block {number + 1} ({subject(following)})"
             message = f"{issuer} is named as the issuer of block {number} but did not sign it"
-            raise CertificateFault(
-                "chain_broken", message, "get the issuer's present certificate from the CA"
-            )
+            raise CertificateFault("chain_broken", message, "get the issuer's present certificate from the CA")
         return [_missing(certificate, number)]
     if len(chain) == 1 and not is_self_issued(chain[0]):
         return [_missing(chain[0], 1)]
@@ -43,9 +41,7 @@ def _refuse_wrong_order(chain: list[x509.Certificate], number: int) -> None:
         if is_issued_by(certificate, chain[later]):
             stranger = f"block {number + 1} ({subject(chain[number])})"
             message = f"{stranger} did not issue block {number}, block {later + 1} did"
-            raise CertificateFault(
-                "chain_order", message, f"put block {later + 1} directly after block {number}"
-            )
+            raise CertificateFault("chain_order", message, f"put block {later + 1} directly after block {number}")
     if is_self_issued(certificate):
         message = f"block {number} ({subject(certificate)}) is a root, yet block {number + 1} follows"
         raise CertificateFault("chain_order", message, "remove what does not belong to this chain")

@@ -32,9 +32,7 @@ def read_private_key(data: bytes) -> PrivateKey:
     keys = [block for block in pem.split(data) if block.is_private_key]
     if not keys:
         message = "the file has no private key"
-        raise CertificateFault(
-            "key_missing", message, 'it belongs between "BEGIN" and "END PRIVATE KEY" lines'
-        )
+        raise CertificateFault("key_missing", message, 'it belongs between "BEGIN" and "END PRIVATE KEY" lines')
     if len(keys) > 1:
         message = f"the file has {len(keys)} private keys ({', '.join(map(str, keys))})"
         raise CertificateFault("key_repeated", message, "keep the one that belongs to the certificate")

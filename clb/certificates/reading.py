@@ -71,9 +71,7 @@ def check_public_key(certificate: x509.Certificate, where: str) -> PublicKey:
         return key
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.key_size < 256:
-            raise CertificateFault(
-                "weak_key", f"{where} has an EC key of only {key.curve.key_size} bits", fix
-            )
+            raise CertificateFault("weak_key", f"{where} has an EC key of only {key.curve.key_size} bits", fix)
         if key.curve.name not in CURVES:
             raise CertificateFault("key_unsupported", f"{where} has a key on curve {key.curve.name}", fix)
         return key

@@ -77,9 +77,7 @@ def _remarks(revocations: x509.CertificateRevocationList, now: datetime) -> list
     issuer = spell_name(revocations.issuer)
     ends = revocations.next_update_utc
     if ends is not None and now > ends:
-        message = (
-            f"the revocation list of {issuer} expired on {ends:%Y-%m-%d}, so all its clients will be refused"
-        )
+        message = f"the revocation list of {issuer} expired on {ends:%Y-%m-%d}, so all its clients will be refused"
         return [Remark("expired", message, "fetch a new one")]
     if now < revocations.last_update_utc:
         message = f"the revocation list of {issuer} is not valid yet, so all its clients will be refused"

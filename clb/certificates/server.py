@@ -123,9 +123,7 @@ def _check_match(chain: list[x509.Certificate], private_key: PrivateKey) -> None
         return
     if private_key.digest in digests:
         number = digests.index(private_key.digest) + 1
-        message = (
-            f"the private key belongs to block {number} ({subject(chain[number - 1])}), not to the first"
-        )
+        message = f"the private key belongs to block {number} ({subject(chain[number - 1])}), not to the first"
         raise CertificateFault("chain_order", message, f"put block {number} first")
     message = f"the private key does not match the certificate ({subject(chain[0])})"
     raise CertificateFault("key_mismatch", message, "use the key that the certificate was requested with")
