@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from clb.tls.contexts import Identity, ListenerContexts
@@ -98,7 +98,6 @@ class Authority:
         extensions=(),
         start: datetime.datetime = NOW - DAY,
         end: datetime.datetime = NOW + DAY,
-        digest=None,
         serial: int | None = None,
     ) -> x509.Certificate:
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
@@ -106,7 +105,8 @@ class Authority:
         builder = builder.not_valid_before(start).not_valid_after(end)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
-        return builder.sign(self.key, digest or hashes.SHA256())
+        without_digest = isinstance(self.key, ed25519.Ed25519PrivateKey)
+        return builder.sign(self.key, None if without_digest else hashes.SHA256())
 
     def issue(self, name: str | x509.Name = "client", *, key=None, usage=None, names=(), **options) -> Issued:
         key = key or ec_key()
@@ -178,6 +178,8 @@ def connect(
     client: ssl.SSLContext,
     server_name: str | None = None,
     session: ssl.SSLSession | None = None,
+    *,
+    damage_last_flight: bool = False,
 ) -> Outcome:
     """Play a handshake and one round of data, so that a client also takes its tickets and late alerts."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -187,10 +189,13 @@ def connect(
     client_side = client.wrap_bio(to_client, from_client, server_hostname=server_name, session=session)
     outcome = Outcome(server_side, client_side)
     server_done = client_done = False
-    for _ in range(6):
+    for turn in range(6):
         if not client_done and outcome.client_error is None:
             client_done, outcome.client_error = _step(client_side)
-        to_server.write(from_client.read())
+        flight = bytearray(from_client.read())
+        if damage_last_flight and turn > 0 and flight:
+            flight[-1] ^= 1
+        to_server.write(flight)
         if not server_done and outcome.server_error is None:
             server_done, outcome.server_error = _step(server_side)
         to_client.write(from_server.read())
