@@ -22,6 +22,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
+# At most 10 bytes of framing for each of the body: never near the bound on framing.
+_match_plain_size = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n").match
 _SIZE_LINE_LIMIT = 4096
 # A body made of the smallest chunks carries 5 framing bytes for each of its own; what stays above this line
 # for long is an attack by extensions, not a body.
@@ -84,6 +86,17 @@ class ChunkedDecoder:
         pieces: list[bytes] = []
         position, end = 0, len(data)
         while position < end and not self.is_complete:
+            if not (self._remaining or self._needs_data_end or self._in_trailers):
+                # The usual chunk, complete and without extensions, in one step.
+                match = _match_plain_size(data, position)
+                if match is not None and (size := int(match[1], 16)):
+                    start = match.end()
+                    if data[start + size : start + size + 2] == b"\r\n":
+                        pieces.append(data[start : start + size])
+                        self.body_bytes += size
+                        self._framing_bytes += start - position
+                        position = start + size + 2
+                        continue
             if self._remaining:
                 piece = data[position : position + self._remaining]
                 pieces.append(piece)

@@ -40,6 +40,7 @@ IDEMPOTENT_METHODS = frozenset(b"GET HEAD PUT DELETE OPTIONS PROPFIND SEARCH REP
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
+_PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 
 
@@ -102,8 +103,11 @@ def read_request_head(head: bytes, max_fields: int) -> RequestHead:
     if line_count == len(fields) <= max_fields and authority is None and ORDINARY_IN_REQUEST.clears(fields):
         connection = fields.get(b"Connection", b"keep-alive")
         host = fields.get(b"Host")
-        if host is not None and request.minor_version and connection in (b"keep-alive", b"Keep-Alive"):
+        if host is not None and request.minor_version and connection in _PLAIN_CONNECTIONS:
             request.is_plain = True
+            if connection == b"close":
+                request.keep_alive = False
+                _reader.renew()
             request.fields = fields
             request.host = split_host(host)[0]
             request.host_field = host
@@ -139,6 +143,7 @@ def repeat_request_head(line: bytes, last: RequestHead) -> RequestHead | None:
     request.host = last.host
     request.host_field = last.host_field
     request.lines = last.lines
+    request.keep_alive = last.keep_alive
     return request
 
 

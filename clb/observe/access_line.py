@@ -38,6 +38,17 @@ def _literal(rendered: bytes) -> bytes:
     return rendered.replace(b"%", b"%%")
 
 
+class Bounded(dict[tuple[object, ...], bytes]):
+    """A memo that begins anew when it is full and holds nothing long: inventing values costs a client time only."""
+
+    def __setitem__(self, key: tuple[object, ...], value: bytes) -> None:
+        if len(value) > _MAX_KEPT_BYTES:
+            return
+        if len(self) >= _MAX_ANSWERS:
+            self.clear()
+        super().__setitem__(key, value)
+
+
 class LineFormat:
     """`line(record)` for one style."""
 
@@ -56,7 +67,9 @@ class LineFormat:
         self._absent = style.absent
         self._times_of_an_instant = self._times(0.0, 0.0, 0.0, 0.0)
         self._times_reused = self._render_times([b"%.3f", b"%.3f", b"0.000", b"%.3f"])
-        self._answers: dict[tuple[object, ...], bytes] = {}
+        self._answers = Bounded()
+        self._frames = Bounded()
+        self._clients = Bounded()
         self._no_trouble = self._trouble(0, "")
 
     def line(self, record: AccessRecord) -> bytes:
@@ -74,8 +87,7 @@ class LineFormat:
         shared = (status, address, record.upstream_status, record.rule_name, method)
         answer = self._answers.get(shared)
         if answer is None:
-            answer = self._answer(record)
-            self._keep_answer(shared, answer)
+            answer = self._answers[shared] = self._answer(record)
 
         request_id, target = record.request_id or b"-", record.target or b"-"
         if not is_clean(request_id + target):
@@ -126,60 +138,94 @@ class LineFormat:
         return prefix
 
     def _template(self, record: AccessRecord) -> bytes:
-        """The line of this connection and of what its client repeats, with holes for the rest."""
-        style, text, number = self._style, self._style.text, self._style.number
+        """The line of this connection and of what its client repeats, with holes for the rest.
+
+        A new connection costs two look-ups and one `%`: what it shares with others is in its frame.
+        """
         connection = record.connection
+        shared = (
+            connection.load_balancer,
+            connection.listener,
+            connection.local_address,
+            connection.local_port,
+            record.server_name,
+            connection.tls_version,
+            connection.cipher,
+            connection.resumed,
+            record.minor_version,
+            record.upgraded,
+        )
+        frame = self._frames.get(shared)
+        if frame is None:
+            frame = self._frames[shared] = self._frame(record)
+        said = (record.host, record.header(b"user-agent"), record.header(b"referer"))
+        client = self._clients.get(said)
+        if client is None:
+            client = self._of_client(*said)
+            if sum(map(len, said)) <= _MAX_KEPT_BYTES:  # The value may be cut short; the key is not.
+                self._clients[said] = client
+        remote = b"%b:%d" % (connection.client_address, connection.client_port)
+        return frame % (
+            _literal(self._style.escape(remote)),
+            client,
+            connection.serial,
+            b"%.3f" % connection.handshake_s if connection.scheme == b"https" else self._absent,
+            connection.handshake_in,
+            connection.handshake_out,
+        )
+
+    def _frame(self, record: AccessRecord) -> bytes:
+        """The template of templates: `%b` is filled in once for a connection, `%%b` once for a line."""
+        style, text, number = self._style, self._style.text, self._style.number
         version = b"HTTP/1.%d" % record.minor_version
         parts = [
-            text("stgw_request_id", b"%b"),
-            text("time_local", b"%b"),
-            self._of_connection(record),
-            b"%b %b " + version + style.close_text,
-            number("request_length", b"%d"),
-            number("bytes_sent", b"%d"),
-            self._of_client(record),
+            text("stgw_request_id", b"%%b"),
+            text("time_local", b"%%b"),
+            _literal(_literal(self._of_listener(record))),
+            text("remote_addr", b"%b"),
+            b"%%b %%b " + version + style.close_text,
+            number("request_length", b"%%d"),
+            number("bytes_sent", b"%%d"),
             b"%b",
-            number("tcpinfo_rtt", b"%d"),
-            number("connection", b"%d" % connection.serial),
-            number("connection_requests", b"%d"),
-            self._of_tls(record),
+            b"%%b",
+            number("tcpinfo_rtt", b"%%d"),
+            number("connection", b"%d"),
+            number("connection_requests", b"%%d"),
+            number("ssl_handshake_time", b"%b"),
+            _literal(_literal(self._of_tls(record))),
             number("vip_vpcid", b"-1"),
-            text("uri", b"%b"),
+            text("uri", b"%%b"),
             text("server_protocol", version),
-            text("listener", _literal(style.escape_name(connection.listener))),
-            b"%b",
-            number("wire_in", b"%d"),
-            number("wire_out", b"%d"),
-            number("handshake_in", b"%d" % connection.handshake_in),
-            number("handshake_out", b"%d" % connection.handshake_out),
+            text("listener", _literal(_literal(style.escape_name(record.connection.listener)))),
+            b"%%b",
+            number("wire_in", b"%%d"),
+            number("wire_out", b"%%d"),
+            number("handshake_in", b"%d"),
+            number("handshake_out", b"%d"),
         ]
         return style.begin + style.separator.join(parts) + style.end
 
-    def _of_connection(self, record: AccessRecord) -> bytes:
+    def _of_listener(self, record: AccessRecord) -> bytes:
         connection, text = record.connection, self._style.text
         protocol = {b"https": (b"HTTPS", b"WSS")}.get(connection.scheme, (b"HTTP", b"WS"))[record.upgraded]
         server = b"%b:%d" % (connection.local_address, connection.local_port)
-        remote = b"%b:%d" % (connection.client_address, connection.client_port)
-        return _literal(
-            self._style.separator.join(
-                [
-                    text("protocol_type", protocol),
-                    text("lb_id", self._style.escape_name(connection.load_balancer)),
-                    text("server_addr", self._style.escape(server)),
-                    text("server_name", self._style.escape(record.server_name or b"")),
-                    text("remote_addr", self._style.escape(remote)),
-                ]
-            )
+        return self._style.separator.join(
+            [
+                text("protocol_type", protocol),
+                text("lb_id", self._style.escape_name(connection.load_balancer)),
+                text("server_addr", self._style.escape(server)),
+                text("server_name", self._style.escape(record.server_name or b"")),
+            ]
         )
 
-    def _of_client(self, record: AccessRecord) -> bytes:
+    def _of_client(self, host: bytes, user_agent: bytes, referer: bytes) -> bytes:
         escape, text = self._style.escape, self._style.text
         return _literal(
             self._style.separator.join(
                 [
-                    text("http_host", escape(record.host)),
-                    text("http_user_agent", escape(record.header(b"user-agent"))),
-                    text("http_referer", escape(record.header(b"referer"))),
+                    text("http_host", escape(host)),
+                    text("http_user_agent", escape(user_agent)),
+                    text("http_referer", escape(referer)),
                 ]
             )
         )
@@ -187,16 +233,12 @@ class LineFormat:
     def _of_tls(self, record: AccessRecord) -> bytes:
         connection, escape, text = record.connection, self._style.escape, self._style.text
         has_tls = connection.scheme == b"https"
-        took = b"%.3f" % connection.handshake_s if has_tls else self._absent
-        return _literal(
-            self._style.separator.join(
-                [
-                    self._style.number("ssl_handshake_time", took),
-                    text("ssl_cipher", escape(connection.cipher if has_tls else b"")),
-                    text("ssl_protocol", escape(connection.tls_version if has_tls else b"")),
-                    self._style.reused("ssl_session_reused", connection.resumed if has_tls else None),
-                ]
-            )
+        return self._style.separator.join(
+            [
+                text("ssl_cipher", escape(connection.cipher if has_tls else b"")),
+                text("ssl_protocol", escape(connection.tls_version if has_tls else b"")),
+                self._style.reused("ssl_session_reused", connection.resumed if has_tls else None),
+            ]
         )
 
     def _answer(self, record: AccessRecord) -> bytes:
@@ -211,14 +253,6 @@ class LineFormat:
             style.open_text("request") + style.escape(record.method),
         ]
         return style.separator.join(fields)
-
-    def _keep_answer(self, shared: tuple[object, ...], answer: bytes) -> None:
-        # A client that invents methods costs time, not memory.
-        if len(answer) > _MAX_KEPT_BYTES:
-            return
-        if len(self._answers) >= _MAX_ANSWERS:
-            self._answers.clear()
-        self._answers[shared] = answer
 
     def _times(self, *seconds: float) -> bytes:
         return self._render_times([b"%.3f" % each if each >= 0.0 else self._absent for each in seconds])

@@ -143,13 +143,13 @@ class Downstream(asyncio.Protocol):
 
     @property
     def handshake_in(self) -> int:
-        """Handshake bytes from the client."""
-        return self.traffic().handshake_in
+        """Handshake bytes from the client, valid once the session is up."""
+        return self.engine.handshake_in if self.engine is not None else 0
 
     @property
     def handshake_out(self) -> int:
-        """Handshake bytes to the client."""
-        return self.traffic().handshake_out
+        """Handshake bytes to the client, valid once the session is up."""
+        return self.engine.handshake_out if self.engine is not None else 0
 
     # --- asyncio's side ---
 
@@ -212,6 +212,10 @@ class Downstream(asyncio.Protocol):
             if plaintext:
                 self._receive(plaintext)
             while engine.has_more and not self._is_read_paused and self.phase is not _CLOSED:
+                if self.phase is _BODY and self._body_remaining > RECORD_PLAINTEXT and not self._is_pumping:
+                    # Whole records of a body of known length go on together, without a look at each.
+                    self._receive_body(engine.decrypt_body(self._body_remaining - RECORD_PLAINTEXT))
+                    continue
                 plaintext = engine.decrypt(b"")
                 if plaintext:
                     self._receive(plaintext)
@@ -328,6 +332,9 @@ class Downstream(asyncio.Protocol):
         cipher = ssl_object.cipher()
         self.cipher = cipher[0].encode("ascii") if cipher else b"-"
         self.resumed = bool(ssl_object.session_reused)
+        server_name = getattr(ssl_object, "server_name", None)
+        if server_name is not None:
+            self.server_name = server_name.encode("ascii", "backslashreplace")
         self._first_bytes = b""
         identity_lines = b""
         if runtime.verifies_clients:
@@ -472,6 +479,18 @@ class Downstream(asyncio.Protocol):
         exchange.request_data(data)
         if not remaining:
             self._request_complete()
+
+    def _receive_body(self, pieces: list[bytes]) -> None:
+        """Take pieces of a body of known length that do not complete it."""
+        size = sum(map(len, pieces))
+        exchange = self.exchange
+        assert exchange is not None  # the phase says so
+        self.billed_in += size
+        exchange.billed_in += size
+        self._body_remaining -= size
+        if not self.is_write_blocked:
+            self.deadline = self.clock.now() + self.runtime.timeouts.client_body
+        exchange.request_pieces(pieces)
 
     def _read_chunks(self, decoder: ChunkedDecoder, data: bytes, exchange: Exchange) -> None:
         try:

@@ -71,6 +71,7 @@ class Exchange:
     _is_answer_begun = False
     _is_own_reply = False
     _encodes_chunks = False
+    _held_head = b""
     _closes_after = False
     _tried: tuple[Candidate[TargetPool], ...] = ()
     _pending: list[bytes] | None = None
@@ -214,6 +215,14 @@ class Exchange:
             lines += b"Forwarded: %b\r\n" % supplied[b"forwarded"]
         return lines
 
+    def request_pieces(self, pieces: list[bytes]) -> None:
+        """Send pieces of the request's body."""
+        if self.upstream is not None:
+            self.upstream.transport.writelines(pieces)
+        else:
+            for piece in pieces:
+                self.request_data(piece)
+
     def request_data(self, data: bytes) -> None:
         """Send a piece of the request's body, framed, or of an upgraded connection."""
         if self.upstream is not None:
@@ -265,8 +274,11 @@ class Exchange:
             self.answer(response, body, is_whole=True)
         self._end(is_reusable=is_reusable)
 
-    def answer(self, response: ResponseHead, body: bytes, *, is_whole: bool = False) -> None:
-        """Send the answer's head with as much of its body as came along."""
+    def answer(self, response: ResponseHead, body: bytes, *, is_whole: bool = False, holds_head: bool = False) -> None:
+        """Send the answer's head with as much of its body as came along.
+
+        With `holds_head` the head goes out with the `answer_pieces` that the caller makes follow at once.
+        """
         connection, request = self.connection, self.request
         self._is_answer_begun = True
         self.status = self.upstream_status = response.status
@@ -290,7 +302,10 @@ class Exchange:
         head = b"%b%b\r\n" % (response.status_line, lines)
         if body and self._encodes_chunks:
             body = encode_chunk(body)
-        self.send(head + body if body else head)
+        if holds_head:
+            self._held_head = head
+        else:
+            self.send(head + body if body else head)
 
     def _begin_open_ended(self) -> bytes:
         """Decide how a body without a length is framed for this client."""
@@ -319,8 +334,9 @@ class Exchange:
             if trailer_lines is not None:
                 pieces.append(encode_last_chunk(trailer_lines) if trailer_lines else LAST_CHUNK)
                 self._encodes_chunks = False
-        elif self.request.method == b"HEAD":
-            return
+        if self._held_head:
+            pieces.insert(0, self._held_head)
+            self._held_head = b""
         if pieces:
             self.send(b"".join(pieces))
 

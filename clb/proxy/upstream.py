@@ -201,7 +201,7 @@ class Upstream(asyncio.BufferedProtocol):
         else:
             self._phase = _CHUNKED
             self._decoder = ChunkedDecoder(BadResponse, TRAILER_LIMIT_BYTES)
-            exchange.answer(response, b"")
+            exchange.answer(response, b"", holds_head=bool(data))
             if data:
                 self._read_chunked(data, exchange)
 

@@ -31,6 +31,8 @@ from clb.tls.sni_errors import install_sni_error_hook
 
 EVENTS_PER_SECOND = 5
 """Log lines a second for each reason that a stranger can cause; the rest are counted and told of in one line."""
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Exchanges and connections are freed by reference count; cycles are rare, so looking for them can be too."""
 _DRAIN_STEP_S = 0.05
 
 _logger = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ async def _run(config: Config, materials: Materials) -> None:
         # What lives as long as the process need not be looked at by the collector again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         _logger.info("ready", extra=fields(listeners=len(process.listeners)))
         await process.stop.wait()
         await _drain(process)

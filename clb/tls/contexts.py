@@ -48,6 +48,12 @@ class Identity:
     """RSA or ECDSA: one of each is served for the same name."""
 
 
+class ServerSide(ssl.SSLObject):
+    """Our side of one connection; the standard library tells the server name to the callback only."""
+
+    server_name: str | None = None
+
+
 class ContextFault(ValueError):
     """OpenSSL refuses a certificate, CA or CRL under this policy; nothing was changed."""
 
@@ -148,6 +154,8 @@ class ListenerContexts:
     def _swap(self, ssl_object: ssl.SSLObject, server_name: str | None, base: ssl.SSLContext) -> int | None:
         table = self._table
         entry = None
+        if isinstance(ssl_object, ServerSide):
+            ssl_object.server_name = server_name
         if server_name is None:
             self.counts.without_name += 1
         elif (entry := table.find(server_name)) is None:
@@ -175,6 +183,7 @@ class ListenerContexts:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         # Fires for clients without a server name too, which is what lets the base do without a certificate.
         context.sni_callback = self._swap
+        context.sslobject_class = ServerSide
         return context
 
     def _build_table(self, identities: Sequence[Identity]) -> _Table:

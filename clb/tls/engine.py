@@ -118,12 +118,34 @@ class TlsEngine:
             self.has_more = False  # What is left is a record that is still incomplete.
             return b""
         except ssl.SSLZeroReturnError:
+            self.has_more = False
             self._peer_closed = True
             return b""
         # A whole record fits into the read, so what OpenSSL has not handed out can only be ciphertext.
         self.has_more = self._incoming.pending > 0
         self.plaintext_in += len(plaintext)
         return plaintext
+
+    def decrypt_body(self, limit: int) -> list[bytes]:
+        """Return what is left of the ciphertext as plaintext, record by record, until `limit` bytes are there.
+
+        Raises:
+            ssl.SSLError: a record is broken.
+        """
+        read, pieces, total = self._ssl_read, [], 0
+        try:
+            while total < limit:
+                piece = read(RECORD_PLAINTEXT)
+                pieces.append(piece)
+                total += len(piece)
+            self.has_more = self._incoming.pending > 0
+        except ssl.SSLWantReadError:
+            self.has_more = False
+        except ssl.SSLZeroReturnError:
+            self.has_more = False
+            self._peer_closed = True
+        self.plaintext_in += total
+        return pieces
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
         """Return the records that carry `data`."""
