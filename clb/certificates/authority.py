@@ -18,6 +18,7 @@ from clb.certificates.faults import CertificateFault, Remark
 from clb.certificates.reading import (
     check_public_key,
     is_authority,
+    quiet,
     read_certificate,
     subject,
     validity_remarks,
@@ -34,6 +35,7 @@ class CaCertificate:
     warnings: tuple[Remark, ...] = ()
 
 
+@quiet()
 def load_ca_certificate(data: bytes, *, now: datetime | None = None) -> CaCertificate:
     """One CA certificate or several; each of them may sign clients."""
     now = now or datetime.now(UTC)

@@ -27,6 +27,7 @@ class PrivateKey:
     """Of its public half, see `reading.key_digest`."""
 
 
+@quiet()
 def read_private_key(data: bytes) -> PrivateKey:
     """The one private key of a PEM file."""
     keys = [block for block in pem.split(data) if block.is_private_key]
@@ -47,8 +48,7 @@ def _read(block: pem.Block) -> PrivateKey:
         fix = "clb asks for no passphrase; run: openssl pkey -in FILE -out FILE.key, and protect that file"
         raise CertificateFault("key_encrypted", f"the private key in {block} is encrypted", fix)
     try:
-        with quiet():
-            key = serialization.load_der_private_key(block.der, None)
+        key = serialization.load_der_private_key(block.der, None)
     except UNREADABLE:
         fix = "copy the file again; openssl pkey -in FILE -check -noout says more"
         raise CertificateFault("bad_key", f"the private key in {block} is not readable", fix) from None

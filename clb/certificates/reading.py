@@ -29,7 +29,14 @@ CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _LONGEST_NAME = 120
 
 # Whatever a broken certificate makes the library raise while one of its lazy fields is read.
-UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -37,7 +44,11 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The library warns of oddities that old certificates have and that do not matter here."""
+    """The library warns of oddities that old certificates have and that do not matter here.
+
+    It warns when a field is read, so every public function that reads fields is decorated with this. Warning
+    filters belong to the process: not for use beside other threads.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -46,11 +57,10 @@ def quiet() -> Iterator[None]:
 def read_certificate(block: Block) -> x509.Certificate:
     """The certificate in the block, with all fields that clb looks at known to be readable."""
     try:
-        with quiet():
-            certificate = x509.load_der_x509_certificate(block.der)
-            _ = certificate.subject, certificate.issuer, certificate.extensions
-            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-            _ = certificate.signature_algorithm_oid, certificate.public_bytes(serialization.Encoding.DER)
+        certificate = x509.load_der_x509_certificate(block.der)
+        _ = certificate.subject, certificate.issuer, certificate.extensions
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        _ = certificate.signature_algorithm_oid, certificate.public_bytes(serialization.Encoding.DER)
     except UNREADABLE:
         fix = "copy the file again from where it was issued"
         raise CertificateFault("bad_certificate", f"{block} is not a readable certificate", fix) from None
@@ -61,8 +71,7 @@ def check_public_key(certificate: x509.Certificate, where: str) -> PublicKey:
     """The key, if it is of a kind and strength that clb serves."""
     fix = f"use RSA of {MINIMUM_RSA_BITS} bits or more, or EC P-256, P-384 or P-521"
     try:
-        with quiet():
-            key = certificate.public_key()
+        key = certificate.public_key()
     except UNREADABLE:
         raise CertificateFault("key_unsupported", f"{where} has a key of an unknown kind", fix) from None
     if isinstance(key, rsa.RSAPublicKey):
@@ -82,8 +91,7 @@ def check_public_key(certificate: x509.Certificate, where: str) -> PublicKey:
 def check_signature_hash(certificate: x509.Certificate, where: str) -> None:
     """MD5 and SHA-1 prove nothing any more; what signed itself needs no proof."""
     try:
-        with quiet():
-            algorithm = certificate.signature_hash_algorithm
+        algorithm = certificate.signature_hash_algorithm
     except UNREADABLE:
         return
     if isinstance(algorithm, hashes.MD5 | hashes.SHA1) and not is_self_issued(certificate):
@@ -105,11 +113,11 @@ def is_self_issued(certificate: x509.Certificate) -> bool:
     return certificate.subject == certificate.issuer
 
 
+@quiet()
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether `issuer` signed it, by name and by signature."""
     try:
-        with quiet():
-            certificate.verify_directly_issued_by(issuer)
+        certificate.verify_directly_issued_by(issuer)
     except (*UNREADABLE, InvalidSignature):
         return False
     return True

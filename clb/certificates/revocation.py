@@ -29,6 +29,7 @@ class RevocationList:
     warnings: tuple[Remark, ...] = ()
 
 
+@quiet()
 def load_crl(data: bytes, *, now: datetime | None = None) -> RevocationList:
     """All lists of the file."""
     now = now or datetime.now(UTC)
@@ -38,6 +39,7 @@ def load_crl(data: bytes, *, now: datetime | None = None) -> RevocationList:
     return RevocationList(text, tuple(lists), tuple(remarks))
 
 
+@quiet()
 def check_issuers(revocations: RevocationList, authority: CaCertificate) -> list[Remark]:
     """Each list is by one of the CAs; each CA has a list, or OpenSSL refuses all clients of it."""
     covered = set()
@@ -63,10 +65,9 @@ def _read(block: pem.Block) -> x509.CertificateRevocationList:
         message = f"{block} is no revocation list (X509 CRL) but {block.label}"
         raise CertificateFault("wrong_block", message, "remove it")
     try:
-        with quiet():
-            revocations = x509.load_der_x509_crl(block.der)
-            _ = revocations.issuer, revocations.next_update_utc, revocations.extensions, len(revocations)
-            _ = revocations.last_update_utc
+        revocations = x509.load_der_x509_crl(block.der)
+        _ = revocations.issuer, revocations.next_update_utc, revocations.extensions, len(revocations)
+        _ = revocations.last_update_utc
     except UNREADABLE:
         fix = "fetch the list again"
         raise CertificateFault("bad_crl", f"{block} is not a readable revocation list", fix) from None
@@ -89,8 +90,7 @@ def _is_signed_by(revocations: x509.CertificateRevocationList, ca: x509.Certific
     if revocations.issuer != ca.subject:
         return False
     try:
-        with quiet():
-            key = ca.public_key()
-            return revocations.is_signature_valid(key)  # type: ignore[arg-type]
+        key = ca.public_key()
+        return revocations.is_signature_valid(key)  # type: ignore[arg-type]
     except (*UNREADABLE, InvalidSignature):
         return False

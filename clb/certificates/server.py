@@ -26,6 +26,7 @@ from clb.certificates.reading import (
     is_authority,
     is_self_issued,
     key_digest,
+    quiet,
     read_certificate,
     subject,
     validity_remarks,
@@ -47,6 +48,7 @@ class ServerCertificate:
     warnings: tuple[Remark, ...] = ()
 
 
+@quiet()
 def load_server_certificate(
     certificate_pem: bytes, private_key_pem: bytes, *, now: datetime | None = None
 ) -> ServerCertificate:
@@ -77,6 +79,7 @@ def load_server_certificate(
     )
 
 
+@quiet()
 def read_chain(certificate_pem: bytes) -> list[x509.Certificate]:
     """The certificates of a server certificate file, in its order."""
     certificates = []
@@ -91,6 +94,7 @@ def read_chain(certificate_pem: bytes) -> list[x509.Certificate]:
     return certificates
 
 
+@quiet()
 def leaf_digest(certificate_pem: bytes) -> str | None:
     """Digest of the public key of the first certificate, or None if there is no way to know it."""
     try:
