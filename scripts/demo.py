@@ -104,9 +104,7 @@ def refuse_taken_ports(ports: list[int]) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as exc:
-                raise CannotRun(
-                    f"port {port}: {exc.strerror}. Who has it: ss -ltnp 'sport = :{port}'"
-                ) from exc
+                raise CannotRun(f"port {port}: {exc.strerror}. Who has it: ss -ltnp 'sport = :{port}'") from exc
 
 
 def curl_line(listener: Listener, certificates: Path) -> str:
