@@ -120,7 +120,6 @@ class ListenerContexts:
         self._ca_pem = ca_pem if verify != "off" else None
         self._crl_pem = crl_pem if verify != "off" else None
         self._entries: dict[tuple[Identity, ...], _Entry] = {}
-        self._identities: tuple[Identity, ...] = ()
         self._table = _Table({}, {}, None)
         self.base = self._build_base()
         if identities:
@@ -139,10 +138,6 @@ class ListenerContexts:
         if not identities:
             raise ValueError("a listener needs a certificate")
         self._table = self._build_table(identities)
-
-    def without_verification(self) -> ListenerContexts:
-        """The same certificates under the same policy for a client that has no certificate of its own."""
-        return ListenerContexts(self.policy, self._identities)
 
     def _entry(self, server_name: str | None) -> _Entry:
         table = self._table
@@ -198,7 +193,6 @@ class ListenerContexts:
         exact = {name: entries[group] for name, group in groups.items() if not name.startswith("*.")}
         wildcard = {name[2:]: entries[group] for name, group in groups.items() if name.startswith("*.")}
         self._entries = entries
-        self._identities = tuple(identities)
         return _Table(exact, wildcard, entries[default_group])
 
     def _build_entry(self, group: tuple[Identity, ...]) -> _Entry:

@@ -74,9 +74,7 @@ def test_identities_for():
 
 
 def test_first_of_a_key_type_wins():
-    contexts = ListenerContexts(
-        DOCUMENTED, [ECDSA.identity("a.example.com"), OTHER.identity("a.example.com")]
-    )
+    contexts = ListenerContexts(DOCUMENTED, [ECDSA.identity("a.example.com"), OTHER.identity("a.example.com")])
     assert served(contexts, "a.example.com") == ECDSA.der
 
 
@@ -231,12 +229,6 @@ def test_documented_takes_small_keys():
 
 def test_repr_shows_no_key():
     assert "PRIVATE" not in repr(RSA.identity("a.example.com"))
-
-
-def test_without_verification():
-    contexts = ListenerContexts(DOCUMENTED, [RSA.identity()], "required", ROOT.pem)
-    assert connect(contexts, client_context("TLSv1.2")).server_error is not None
-    assert connect(contexts.without_verification(), client_context("TLSv1.2")).done
 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
