@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 BUFFER_LIMIT_BYTES = 64 * 1024
 """Plaintext that may wait behind the current request before reading stops at once."""
+REST_AFTER_S = 5.0
+"""An idle connection that old gives back what it keeps for its next request."""
 REPEATED_HEAD_LIMIT_BYTES = 2048
 """The largest head that is kept to be compared with the connection's next one."""
 _FIRST_BYTES = 16
@@ -73,56 +75,101 @@ _PROXY_HEADER, _HANDSHAKE, _HEAD, _BODY, _ANSWER, _TUNNEL, _LINGER, _CLOSED = Ph
 
 
 class Downstream(asyncio.Protocol):
-    """One client's connection. Class attributes are the values of one that has just been accepted."""
+    """One client's connection. Slots: ten thousand idle ones are held, and each attribute counts."""
 
-    phase = _HEAD
-    deadline = NEVER
-    exchange: Exchange | None = None
-    engine: TlsEngine | None = None
-    transport: asyncio.Transport
-    wire_in = 0
-    wire_out = 0
-    billed_in = 0
-    billed_out = 0
-    requests = 0
-    client_address = b""
-    client_port = 0
-    local_address = b""
-    local_port = 0
-    tls_version = b"-"
-    cipher = b"-"
-    resumed = False
-    handshake_s = 0.0
-    rtt_us = 0
-    server_name: bytes | None = None
-    log_prefix: Any = None
-    plain_lines = b""
-    """Address, version and Via fields of a request that brought none of these."""
-    forwarded_lines = b""
-    """The connection's other fields for real servers."""
-    balance_key = b""
-    accepted_at = 0.0
-    _buffer = b""
-    _last_block = b""
-    """The last plain head's bytes from the end of its request line on, and what was read from it."""
-    _last_head: RequestHead
-    _body_remaining = 0
-    _body_decoder: ChunkedDecoder | None = None
-    _proxy_header_bytes = 0
-    _is_pumping = False
-    _is_read_paused = False
-    is_write_blocked = False
-    _is_upstream_blocked = False
-    _has_ended_input = False
-    _was_aborted = False
-    _first_bytes = b""
-    _idle_deadline = NEVER
-    """What `deadline` was set to when the connection fell idle: while they are equal no byte of a head has come."""
+    __slots__ = (
+        "__weakref__",
+        "_body_decoder",
+        "_body_remaining",
+        "_buffer",
+        "_first_bytes",
+        "_has_ended_input",
+        "_idle_deadline",
+        "_is_pumping",
+        "_is_read_paused",
+        "_is_upstream_blocked",
+        "_last_block",
+        "_last_head",
+        "_proxy_header_bytes",
+        "_was_aborted",
+        "accepted_at",
+        "balance_key",
+        "billed_in",
+        "billed_out",
+        "cipher",
+        "client_address",
+        "client_port",
+        "clock",
+        "deadline",
+        "engine",
+        "exchange",
+        "forwarded_lines",
+        "handshake_s",
+        "is_write_blocked",
+        "local_address",
+        "local_port",
+        "log_prefix",
+        "phase",
+        "plain_lines",
+        "requests",
+        "resumed",
+        "rtt_us",
+        "runtime",
+        "serial",
+        "server_name",
+        "tls_version",
+        "transport",
+        "wire_in",
+        "wire_out",
+    )
 
     def __init__(self, runtime: ListenerRuntime) -> None:
         self.runtime = runtime
         self.clock = runtime.clock
         self.serial = runtime.next_serial()
+        self.phase = _HEAD
+        self.deadline = NEVER
+        self.exchange: Exchange | None = None
+        self.engine: TlsEngine | None = None
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # valid from connection_made on
+        self.wire_in = 0
+        self.wire_out = 0
+        self.billed_in = 0
+        self.billed_out = 0
+        self.requests = 0
+        self.client_address = b""
+        self.client_port = 0
+        self.local_address = b""
+        self.local_port = 0
+        self.tls_version = b"-"
+        self.cipher = b"-"
+        self.resumed = False
+        self.handshake_s = 0.0
+        self.rtt_us = 0
+        self.server_name: bytes | None = None
+        self.log_prefix: Any = None
+        self.plain_lines = b""
+        """Address, version and Via fields of a request that brought none of these."""
+        self.forwarded_lines = b""
+        """The connection's other fields for real servers."""
+        self.balance_key = b""
+        self.accepted_at = 0.0
+        self._buffer = b""
+        self._last_block = b""
+        """The last plain head's bytes from the end of its request line on, and what was read from it."""
+        self._last_head: RequestHead | None = None
+        self._body_remaining = 0
+        self._body_decoder: ChunkedDecoder | None = None
+        self._proxy_header_bytes = 0
+        self._is_pumping = False
+        self._is_read_paused = False
+        self.is_write_blocked = False
+        self._is_upstream_blocked = False
+        self._has_ended_input = False
+        self._was_aborted = False
+        self._first_bytes = b""
+        self._idle_deadline = NEVER
+        """What `deadline` was set to when the connection fell idle: while they are equal no byte of a head has come."""
 
     # --- what the access log asks for ---
 
@@ -404,8 +451,9 @@ class Downstream(asyncio.Protocol):
         request = None
         try:
             line_end = buffer.find(b"\r\n")
-            if buffer[line_end:] == self._last_block and line_end <= self.runtime.limits.uri_bytes:
-                request = repeat_request_head(buffer[:line_end], self._last_head)
+            last = self._last_head
+            if last is not None and buffer[line_end:] == self._last_block and line_end <= self.runtime.limits.uri_bytes:
+                request = repeat_request_head(buffer[:line_end], last)
                 head, self._buffer = buffer, b""
             if request is None:
                 head = self._next_head()
@@ -641,6 +689,15 @@ class Downstream(asyncio.Protocol):
             exchange.fail(BodyTimeout("body stood still"))
         else:
             exchange.fail(UpstreamTimeout("no byte of the answer in time"))
+
+    def rest(self, now: float) -> None:
+        """Let go of what only a busy connection has use for; called by the sweep."""
+        if self._last_head is None or self.exchange is not None:
+            return
+        if now > self._idle_deadline - self.runtime.timeouts.keepalive + REST_AFTER_S:
+            self._last_head = None
+            self._last_block = b""
+            self.log_prefix = None
 
     def drain(self) -> None:
         """End the connection if no request is on it; else it ends behind the current one."""

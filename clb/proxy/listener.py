@@ -129,6 +129,8 @@ class ListenerRuntime:
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.deadline_passed()
+            else:
+                connection.rest(now)
         for rule in self.rules:
             for candidate in rule.candidates:
                 candidate.payload.sweep(now)
