@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 BUFFER_LIMIT_BYTES = 64 * 1024
 """Plaintext that may wait behind the current request before reading stops at once."""
+READ_BUFFER_BYTES = 64 * 1024
 REST_AFTER_S = 5.0
 """An idle connection that old gives back what it keeps for its next request."""
 REPEATED_HEAD_LIMIT_BYTES = 2048
@@ -52,6 +53,10 @@ REPEATED_HEAD_LIMIT_BYTES = 2048
 _FIRST_BYTES = 16
 # tcpi_rtt and tcpi_bytes_acked in Linux' struct tcp_info.
 _RTT_OFFSET, _ACKED_OFFSET, _TCP_INFO_BYTES = 68, 120, 128
+
+
+# One for all connections: the loop fills it and calls back before it reads for anyone else.
+_read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
 
 
 class Phase(Enum):
@@ -74,7 +79,7 @@ class Phase(Enum):
 _PROXY_HEADER, _HANDSHAKE, _HEAD, _BODY, _ANSWER, _TUNNEL, _LINGER, _CLOSED = Phase
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(asyncio.BufferedProtocol):
     """One client's connection. Slots: ten thousand idle ones are held, and each attribute counts."""
 
     __slots__ = (
@@ -233,16 +238,21 @@ class Downstream(asyncio.Protocol):
             self.phase = _HANDSHAKE
             self.deadline = self.accepted_at + self.runtime.timeouts.handshake
 
-    def data_received(self, data: bytes) -> None:
-        """Take what the client sent, to the last byte or until reading pauses."""
-        self.wire_in += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the worker's buffer for the read that follows."""
+        return _read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read, to the last byte or until reading pauses."""
+        self.wire_in += nbytes
         engine = self.engine
         phase = self.phase
         if phase is _LINGER or phase is _CLOSED:
             return
         if engine is not None and engine.is_established:
-            self._decrypt(engine, data)
+            self._decrypt(engine, _read_buffer[:nbytes])
             return
+        data = bytes(_read_buffer[:nbytes])
         if phase is _PROXY_HEADER:
             data = self._read_proxy_header(data)
             if not data:
@@ -253,7 +263,7 @@ class Downstream(asyncio.Protocol):
         else:
             self._shake_hands(engine, data)
 
-    def _decrypt(self, engine: TlsEngine, data: bytes) -> None:
+    def _decrypt(self, engine: TlsEngine, data: bytes | memoryview) -> None:
         try:
             plaintext = engine.decrypt(data)
             if plaintext:
@@ -454,8 +464,9 @@ class Downstream(asyncio.Protocol):
             last = self._last_head
             if last is not None and buffer[line_end:] == self._last_block and line_end <= self.runtime.limits.uri_bytes:
                 request = repeat_request_head(buffer[:line_end], last)
+            if request is not None:
                 head, self._buffer = buffer, b""
-            if request is None:
+            else:
                 head = self._next_head()
                 if not head:
                     return False

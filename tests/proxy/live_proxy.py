@@ -1,0 +1,217 @@
+"""The data path at work inside the test's process: real loop, real sockets, every counter within reach."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+import yaml
+from raw_client import Client
+from real_server import WAIT_S
+from tls_material import TlsMaterial
+
+from clb.config.loader import load
+from clb.config.models import Config
+from clb.observe.access_log import AccessLogger, open_access_log
+from clb.proxy import sweep as sweep_module
+from clb.proxy.clock import Clock
+from clb.proxy.listener import ListenerRuntime
+from clb.proxy.sweep import Sweep
+from clb.service.assembly import Surroundings, build_listeners
+from clb.service.materials import load_materials
+
+T = TypeVar("T")
+
+SWEEP_S = 0.02
+"""The sweep looks at time this often here, so that a test of a time-out takes no second."""
+UNUSED_PORT = 443
+"""What stands in the file; the system chooses the port that is bound."""
+
+
+def site(material: TlsMaterial, *, listeners: list[dict[str, Any]] | None = None, **keys: Any) -> dict[str, Any]:
+    """A configuration document: one https listener with these keys, or several."""
+    return {
+        "certificates": {
+            "web": {
+                "type": "server",
+                "certificate": str(material.certificate),
+                "private_key": str(material.private_key),
+            },
+            "partners": {"type": "ca", "certificate": str(material.clients_ca)},
+        },
+        "load_balancers": [{"name": "lb", "listeners": [_listener(**one) for one in listeners or [keys]]}],
+    }
+
+
+def _listener(*, protocol: str = "https", targets: list[int] | None = None, **keys: Any) -> dict[str, Any]:
+    listener = {"name": protocol, "address": "127.0.0.1", "port": UNUSED_PORT, "protocol": protocol, **keys}
+    if protocol == "https":
+        listener.setdefault("certificate", "web")
+    if targets is not None:
+        listener["rules"] = [rule(*targets)]
+    return listener
+
+
+def rule(*ports: int, domain: str = "shop.example.com", default: bool = True, **keys: Any) -> dict[str, Any]:
+    """One rule to real servers on these ports of this host."""
+    targets = [{"address": "127.0.0.1", "port": port} for port in ports]
+    return {"domain": domain, "default": default, **({"targets": targets} if ports else {}), **keys}
+
+
+class RecordedEvents:
+    """The events that the service would log, as (level, reason, message)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, str, str]] = []
+
+    def log(self, level: int, reason: str, message: str, **values: object) -> None:
+        self.events.append((level, reason, message))
+
+
+class LiveProxy:
+    """Listeners on a loop of their own thread. On exit nothing may be left: no connection, no count, no complaint."""
+
+    def __init__(self, material: TlsMaterial, directory: Path, **keys: Any) -> None:
+        self._material = material
+        file = directory / f"clb-{id(self)}.yaml"
+        file.write_text(yaml.safe_dump(site(material, **keys)))
+        self._config = load(file)
+        self._materials = load_materials(self._config, file)
+        self._log_file = directory / f"access-{id(self)}.log"
+        self.events = RecordedEvents()
+        self.complaints: list[str] = []
+        self.ports: dict[str, int] = {}
+        self.listeners: dict[str, ListenerRuntime] = {}
+        self._clients: list[Client] = []
+
+    # --- from the test's thread ---
+
+    @property
+    def listener(self) -> ListenerRuntime:
+        """The only listener."""
+        (listener,) = self.listeners.values()
+        return listener
+
+    def connect(self, listener: str = "https", *, version: Any = None, **options: Any) -> Client:
+        """Connect a client; it is closed with the proxy."""
+        if listener == "https" and "context" not in options:
+            options["context"] = self._material.client_context(**({"version": version} if version else {}))
+        client = Client(self.ports[listener], **options)
+        self._clients.append(client)
+        return client
+
+    def call(self, ask: Callable[[], T]) -> T:
+        """Run a function between two callbacks of the loop."""
+
+        async def run() -> T:
+            return ask()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(WAIT_S)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that is seen from within only."""
+        give_up_at = time.monotonic() + WAIT_S
+        while not self.call(condition):
+            assert time.monotonic() < give_up_at, "it never came to that"
+
+    def log_lines(self, count: int) -> list[dict[str, Any]]:
+        """The first `count` lines of the access log."""
+        self.wait_until(lambda: self._flushed().count(b"\n") >= count)
+        return [json.loads(line) for line in self._flushed().splitlines()]
+
+    def _flushed(self) -> bytes:
+        self._access_log.flush()
+        return self._log_file.read_bytes()
+
+    # --- life ---
+
+    def __enter__(self) -> LiveProxy:
+        self._loop = uvloop.new_event_loop()
+        self._loop.set_exception_handler(lambda _, context: self.complaints.append(str(context)))
+        self._handler = _Complaints(self.complaints)
+        logging.getLogger().addHandler(self._handler)
+        self._old_hook, sys.unraisablehook = sys.unraisablehook, lambda found: self.complaints.append(str(found))
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(WAIT_S)
+        return self
+
+    async def _start(self) -> None:
+        clock = Clock(self._loop.time)
+        self._access_log: AccessLogger = open_access_log(str(self._log_file), "json", clock.wall)
+        surroundings = Surroundings(self._loop, clock, self._access_log, self.events, b"k" * 32)
+        for listener in build_listeners(_with_free_ports(self._config), self._materials, surroundings):
+            self.ports[listener.config.name] = await listener.listen(self._loop)
+            self.listeners[listener.config.name] = listener
+        interval, sweep_module.INTERVAL_S = sweep_module.INTERVAL_S, SWEEP_S
+        self._interval = interval
+        self._sweep = Sweep(self._loop, tuple(listener.sweep for listener in self.listeners.values()))
+        self._sweep.start()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for client in self._clients:
+            client.close()
+        try:
+            if kind is None:
+                self.wait_until(lambda: not any(listener.connections for listener in self.listeners.values()))
+                self.call(self._check_books)
+        finally:
+            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(WAIT_S)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(WAIT_S)
+            self._loop.close()
+            logging.getLogger().removeHandler(self._handler)
+            sys.unraisablehook = self._old_hook
+            sweep_module.INTERVAL_S = self._interval
+        assert not self.complaints, self.complaints
+
+    async def _stop(self) -> None:
+        self._sweep.stop()
+        for listener in self.listeners.values():
+            listener.stop_accepting()
+            listener.close()
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+        self._access_log.close()
+
+    def _check_books(self) -> None:
+        """With no connection left, every counter of work under way is at zero and every byte is in a class."""
+        for listener in self.listeners.values():
+            assert listener.ledger.residuals == 0
+            assert not listener.ledger.live
+            for rule_ in listener.rules:
+                assert (rule_.budget.live_requests, rule_.budget.live_retries) == (0, 0)
+                for candidate in rule_.candidates:
+                    assert candidate.in_flight == 0
+                    assert candidate.payload.waiting == 0
+                    assert candidate.payload.open_connections >= len(candidate.payload.idle)
+
+
+class _Complaints(logging.Handler):
+    """Warnings of the loop and errors of anyone."""
+
+    def __init__(self, complaints: list[str]) -> None:
+        super().__init__()
+        self._complaints = complaints
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR or record.name == "asyncio":
+            self._complaints.append(record.getMessage())
+
+
+def _with_free_ports(config: Config) -> Config:
+    balancers = tuple(
+        balancer.model_copy(
+            update={"listeners": tuple(one.model_copy(update={"port": 0}) for one in balancer.listeners)}
+        )
+        for balancer in config.load_balancers
+    )
+    return config.model_copy(update={"load_balancers": balancers})
