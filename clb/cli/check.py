@@ -26,9 +26,7 @@ _MOST_RULES = 20
 _MOST_NAMES = 6
 _STANDARD_PORTS = {"https": 443, "http": 80}
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML file.", show_default=False)
-]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML file.", show_default=False)]
 
 
 def check(config: ConfigFile) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from clb import __version__
+from clb.cli import tls
 from clb.cli.check import check
 from clb.cli.serve import serve
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(serve)
+app.add_typer(tls.app, name="tls")
 
 
 def _show_version(wanted: bool) -> None:

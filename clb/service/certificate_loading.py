@@ -126,9 +126,7 @@ class CertificateLoader:
             for root in authority.certificates
         )
 
-    def _refuse_key(
-        self, at: KeyPath, certificate_path: Path, key_path: Path, fault: CertificateFault
-    ) -> None:
+    def _refuse_key(self, at: KeyPath, certificate_path: Path, key_path: Path, fault: CertificateFault) -> None:
         message = fault.message
         owner = self._find(leaf_digest, "certificate", private_key_digest(self._files.data(key_path)))
         if owner is not None:

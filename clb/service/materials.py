@@ -141,9 +141,7 @@ def _certificates_of(listener: Listener) -> tuple[str, ...]:
     return listener.certificate_names + authority
 
 
-def _uncovered_domains(
-    listener: Listener, at: KeyPath, servers: dict[str, ServerCertificate]
-) -> Iterator[Problem]:
+def _uncovered_domains(listener: Listener, at: KeyPath, servers: dict[str, ServerCertificate]) -> Iterator[Problem]:
     """One warning for all domains of a listener that none of its certificates is for."""
     shown = [servers[name] for name in listener.certificate_names if name in servers]
     names = {name for server in shown for name in server.names}
@@ -151,9 +149,7 @@ def _uncovered_domains(
     uncovered = [domain for domain in domains if shown and not _covers(names, domain)]
     if uncovered:
         more = f" and {len(uncovered) - 3} more" if len(uncovered) > 3 else ""
-        message = (
-            f"no certificate of this listener is for {', '.join(uncovered[:3])}{more}; browsers will warn"
-        )
+        message = f"no certificate of this listener is for {', '.join(uncovered[:3])}{more}; browsers will warn"
         key = "certificates" if listener.certificates else "certificate"
         yield Problem((*at, key), message, is_warning=True)
 

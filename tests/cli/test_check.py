@@ -82,7 +82,8 @@ def test_the_summary_of_a_sound_configuration(config: Path) -> None:
         or result.stdout.splitlines()[-2] == "  management http://127.0.0.1:9444"
     )
     assert result.stderr.splitlines() == [
-        f"warning: {config}:21:103: load_balancers[0].listeners[1].rules[0].targets: no targets: every request gets 503",
+        f"warning: {config}:21:103: load_balancers[0].listeners[1].rules[0].targets: "
+        "no targets: every request gets 503",
         f"warning: {config}:22:54: load_balancers[1].listeners[0].rules: no rules: every request gets 404",
     ]
 

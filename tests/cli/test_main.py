@@ -17,7 +17,7 @@ def test_version() -> None:
 def test_help_names_the_commands() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    assert all(command in result.output for command in ("serve", "check"))
+    assert all(command in result.output for command in ("serve", "check", "tls"))
 
 
 def test_tracebacks_show_no_locals() -> None:
