@@ -79,7 +79,9 @@ def started(site: tuple[Path, list[int]]) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, demo.__file__, str(folder / "clb.yaml"), str(folder / "certs")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         yield process
-        process.kill()
+        # Not kill(): only a signal that it can see lets it end what it started.
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def printed_lines(process: subprocess.Popen[str]) -> list[str]:
