@@ -70,7 +70,7 @@ class TlsEngine:
         self.plaintext_in = 0
         self.plaintext_out = 0
         self.handshake_in = 0
-        """Valid when the handshake is over, well or not; until then everything fed is handshake."""
+        """Valid when the session is up; until then, and if it never is, every byte is handshake."""
         self.handshake_out = 0
 
     @property
@@ -104,7 +104,7 @@ class TlsEngine:
         self.ciphertext_out += len(data)
         return data
 
-    def decrypt(self, data: bytes) -> bytes:
+    def decrypt(self, data: bytes | memoryview) -> bytes:
         """Feed ciphertext and return the plaintext of one record at most; more may wait (`has_more`).
 
         Raises:
@@ -118,6 +118,11 @@ class TlsEngine:
             self.has_more = False  # What is left is a record that is still incomplete.
             return b""
         except ssl.SSLZeroReturnError:
+            self.has_more = False
+            self._peer_closed = True
+            return b""
+        if not plaintext:
+            # How OpenSSL's module reports a close_notify as long as ours is not sent.
             self.has_more = False
             self._peer_closed = True
             return b""
@@ -136,9 +141,12 @@ class TlsEngine:
         try:
             while total < limit:
                 piece = read(RECORD_PLAINTEXT)
+                if not piece:
+                    self._peer_closed = True
+                    break
                 pieces.append(piece)
                 total += len(piece)
-            self.has_more = self._incoming.pending > 0
+            self.has_more = self._incoming.pending > 0 and not self._peer_closed
         except ssl.SSLWantReadError:
             self.has_more = False
         except ssl.SSLZeroReturnError:
@@ -151,7 +159,7 @@ class TlsEngine:
         """Return the records that carry `data`."""
         written = self._ssl_write(data)
         if written < len(data):
-            # OpenSSL in partial-write mode, as the standard library sets it, takes one record a call.
+            # In OpenSSL's partial-write mode, which is the standard library's to set, a call takes one record.
             view = memoryview(data)
             while written < len(view):
                 written += self._ssl_write(view[written:])
