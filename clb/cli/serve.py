@@ -6,17 +6,19 @@ Elsewhere: running (service/serve.py); checking (check.py does the same without 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from clb.config.faults import ConfigErrors
-from clb.config.loader import load
 from clb.observe.logging import configure
-from clb.service.materials import load_materials
+from clb.service.materials import load_all
 from clb.service.serve import StartError
 from clb.service.serve import serve as run
+
+_logger = logging.getLogger(__name__)
 
 EXIT_CONFIG = 1
 EXIT_START = 2
@@ -33,8 +35,10 @@ def serve(
     """
     configure(log_format, log_level)
     try:
-        parsed = load(config)
-        run(parsed, load_materials(parsed, config))
+        parsed, materials, warnings = load_all(config)
+        for warning in warnings:
+            _logger.warning(str(warning))
+        run(parsed, materials)
     except ConfigErrors as errors:
         typer.echo(str(errors), err=True)
         raise typer.Exit(EXIT_CONFIG) from None

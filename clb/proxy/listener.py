@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 import secrets
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -28,6 +29,9 @@ from clb.routing.router import Router
 
 if TYPE_CHECKING:
     from clb.proxy.exchange import Exchange
+
+BACKLOG = 4096
+"""Connections that the kernel holds ready while the loop is busy."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -109,10 +113,9 @@ class ListenerRuntime:
         Raises:
             OSError: the address cannot be bound.
         """
-        self._server = await loop.create_server(
-            lambda: Downstream(self), self.config.address, self.config.port, backlog=4096, reuse_address=True
-        )
-        port: int = self._server.sockets[0].getsockname()[1]
+        sock = _bind(self.config.address, self.config.port)
+        self._server = await loop.create_server(lambda: Downstream(self), sock=sock, backlog=BACKLOG)
+        port: int = sock.getsockname()[1]
         return port
 
     def stop_accepting(self) -> None:
@@ -265,3 +268,19 @@ class ListenerRuntime:
             keep_alive=False,
             date=self.clock.date(self.clock.now()),
         )
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # `::` takes IPv4 clients too, whatever the system's default is.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setblocking(False)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
