@@ -55,10 +55,10 @@ class RequestHead:
     """Path and query in origin form, or `*`; as the client spelled it."""
     path: bytes
     """The part before `?`, not normalised."""
-    host: bytes
+    host: bytes = b""
     """Lower case, without port; empty for an HTTP/1.0 request without Host."""
-    host_field: bytes
-    """What the real server gets as Host."""
+    host_field: bytes = b""
+    """What the real server gets as Host; empty as `host` is (RFC 9112 section 3.2)."""
     lines: bytes
     """The field lines that travel on, Host among them, each ended by CRLF."""
     fields: dict[bytes, bytes]
