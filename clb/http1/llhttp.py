@@ -84,11 +84,13 @@ class HeadReader(Generic[_Parser]):
     def fields_in_order(self, head: bytes) -> list[tuple[bytes, bytes]]:
         """Return every field line, repeated names included, read by a parser of its own.
 
+        White space behind a value is taken off here (RFC 9110 section 5.5), which llhttp does not do.
+
         Raises:
             ClbError: the head breaks a rule of the grammar.
         """
         fields: list[tuple[bytes, bytes]] = []
-        receiver = _Receiver(lambda name, value: fields.append((name, value)))
+        receiver = _Receiver(lambda name, value: fields.append((name, value.rstrip(b" \t"))))
         try:
             self._parser_class(receiver).feed_data(head)
         except httptools.HttpParserUpgrade:

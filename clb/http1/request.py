@@ -104,12 +104,16 @@ def read_request_head(head: bytes, max_fields: int) -> RequestHead:
         connection = fields.get(b"Connection", b"keep-alive")
         host = fields.get(b"Host")
         if host is not None and request.minor_version and connection in _PLAIN_CONNECTIONS:
+            try:
+                request.host = split_host(host)[0]
+            except BadHost:
+                # White space behind a value is no part of it, and llhttp leaves it there: not the plain case.
+                return _read_special(request, head, max_fields, authority)
             request.is_plain = True
             if connection == b"close":
                 request.keep_alive = False
                 _reader.renew()
             request.fields = fields
-            request.host = split_host(host)[0]
             request.host_field = host
             request.lines = head[line_end + 2 : -2]
             if b"Connection" in fields:
@@ -119,7 +123,12 @@ def read_request_head(head: bytes, max_fields: int) -> RequestHead:
                 request.lines = head[line_end + 2 : start + 2] + head[end + 2 : -2]
             return request
     # Repeated names, special fields, or none at all, where the count of lines proves nothing.
+    return _read_special(request, head, max_fields, authority)
+
+
+def _read_special(request: RequestHead, head: bytes, max_fields: int, authority: bytes | None) -> RequestHead:
     _reader.renew()
+    line_count = head.count(b"\n") - 2
     if line_count > max_fields:
         raise HeadTooLarge(f"{line_count} field lines, at most {max_fields} allowed")
     _interpret(request, _reader.fields_in_order(head), authority)
