@@ -18,9 +18,7 @@ class Candidate(Generic[Payload]):
 
     __slots__ = ("address", "available", "identity", "in_flight", "payload", "port", "weight")
 
-    def __init__(
-        self, address: str, port: int, weight: int, payload: Payload, *, available: bool = True
-    ) -> None:
+    def __init__(self, address: str, port: int, weight: int, payload: Payload, *, available: bool = True) -> None:
         self.identity = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         """What makes it the same target after a reload: weight and health may change, this may not."""
         self.address = address

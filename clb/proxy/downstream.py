@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
+from contextlib import suppress
 from enum import Enum
 from ipaddress import ip_address
-from socket import IPPROTO_TCP, TCP_INFO
+from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET, TCP_INFO
 from typing import TYPE_CHECKING, Any, cast
 
 from clb.errors import (
@@ -53,6 +54,8 @@ REPEATED_HEAD_LIMIT_BYTES = 2048
 _FIRST_BYTES = 16
 # tcpi_rtt and tcpi_bytes_acked in Linux' struct tcp_info.
 _RTT_OFFSET, _ACKED_OFFSET, _TCP_INFO_BYTES = 68, 120, 128
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for no time at all."""
 
 
 # One for all connections: the loop fills it and calls back before it reads for anyone else.
@@ -324,16 +327,20 @@ class Downstream(asyncio.BufferedProtocol):
         self.is_write_blocked = True
         self.deadline = self.clock.now() + self.runtime.timeouts.send
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.pause_reading()
+            self.exchange.upstream.pause_reading()
 
     def resume_writing(self) -> None:
         """The client takes bytes again."""
         self.is_write_blocked = False
         exchange = self.exchange
-        if exchange is not None:
-            self.deadline = self.clock.now() + self.runtime.timeouts.upstream
-            if exchange.upstream is not None:
-                exchange.upstream.transport.resume_reading()
+        if exchange is None:
+            if self.phase is _HEAD:
+                self._idle_deadline = self.deadline = self.clock.now() + self.runtime.timeouts.keepalive
+                self._go_on()
+            return
+        self.deadline = self.clock.now() + self.runtime.timeouts.upstream
+        if exchange.upstream is not None:
+            exchange.upstream.resume_reading()
 
     # --- before the first request ---
 
@@ -440,6 +447,10 @@ class Downstream(asyncio.BufferedProtocol):
         while self._buffer:
             phase = self.phase
             if phase is _HEAD:
+                if self.is_write_blocked:
+                    # A client that sends requests and reads no answers gets no more of them.
+                    self._pause_reading()
+                    break
                 if not self._read_head():
                     break
             elif phase is _BODY:
@@ -623,6 +634,11 @@ class Downstream(asyncio.BufferedProtocol):
             and self.runtime.timeouts.keepalive > 0
         )
 
+    @property
+    def has_whole_request(self) -> bool:
+        """Tell whether the current request's body is complete."""
+        return self.phase is not _BODY
+
     def begin_tunnel(self) -> None:
         """The real server agreed to an upgrade: bytes pass as they come."""
         self.phase = _TUNNEL
@@ -642,6 +658,7 @@ class Downstream(asyncio.BufferedProtocol):
     def exchange_ended(self, exchange: Exchange, *, closes: bool, is_cut: bool) -> None:
         """Log the exchange and go on with the next request, or end the connection."""
         self.exchange = None
+        self._is_upstream_blocked = False
         self.runtime.access_log.record(exchange)
         phase = self.phase
         if phase is _CLOSED:
@@ -655,13 +672,18 @@ class Downstream(asyncio.BufferedProtocol):
             self._close()
         else:
             self.phase = _HEAD
-            self._idle_deadline = self.deadline = exchange.ended_at + self.runtime.timeouts.keepalive
+            if not self.is_write_blocked:
+                self._idle_deadline = self.deadline = exchange.ended_at + self.runtime.timeouts.keepalive
             if self._has_ended_input and not self._buffer:
                 self._close()
             elif (self._buffer or self._is_read_paused) and not self._is_pumping:
-                self._pump()
-                if self.phase is not _CLOSED:
-                    self._resume_reading()
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next request, if it is there, and read on."""
+        self._pump()
+        if self.phase is not _CLOSED:
+            self._resume_reading()
 
     # --- reading and the end ---
 
@@ -671,8 +693,10 @@ class Downstream(asyncio.BufferedProtocol):
             self.transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._is_read_paused or self._is_upstream_blocked or (self._buffer and self.phase is _ANSWER):
+        if not self._is_read_paused or self._is_upstream_blocked:
             return
+        if self._buffer and (self.phase is _ANSWER or self.is_write_blocked):
+            return  # A request waits already.
         self._is_read_paused = False
         if self.transport.is_closing():
             return
@@ -688,9 +712,11 @@ class Downstream(asyncio.BufferedProtocol):
         if phase in (_HANDSHAKE, _PROXY_HEADER):
             self.runtime.handshake_failed(self, "timeout", None)
             self._abort()
+        elif self.is_write_blocked:
+            self._abort()
         elif phase is _HEAD and self._buffer:
             self._refuse(HeaderTimeout("head incomplete in time"))
-        elif exchange is None or self.is_write_blocked:
+        elif exchange is None:
             self._close() if phase is _HEAD else self._abort()
         elif phase is _TUNNEL:
             exchange.answer_complete(is_reusable=False)
@@ -755,10 +781,15 @@ class Downstream(asyncio.BufferedProtocol):
             self._write(self.engine.close())
 
     def _abort(self) -> None:
-        if self.phase is not _CLOSED or not self.transport.is_closing():
-            self.phase = _CLOSED
-            self._was_aborted = True
-            self.transport.abort()
+        """End with a reset. Else the kernel would go on to send what it holds, after the ledger took it for unsent."""
+        if self._was_aborted:
+            return
+        self.phase = _CLOSED
+        self._was_aborted = True
+        sock = self.transport.get_extra_info("socket")
+        with suppress(OSError, AttributeError):  # Gone already, or no socket at all (a test's).
+            sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        self.transport.abort()
 
     # --- the ledger ---
 

@@ -492,7 +492,7 @@ class Exchange:
             upstream, self.upstream = self.upstream, None
             if upstream is not None:
                 self.upstream_response_s = now - self._sent_at
-                if is_reusable:
+                if is_reusable and connection.has_whole_request:
                     candidate.payload.release(upstream, now)
                 else:
                     upstream.close()

@@ -69,6 +69,8 @@ class TargetPool:
 
     def release(self, upstream: Upstream, now: float) -> None:
         """Take a connection back that may be used again: for the queue, the idle list, or to be closed."""
+        if upstream.is_read_paused:
+            upstream.resume_reading()
         requests = self._config.requests
         if not upstream.is_usable or (requests and upstream.requests >= requests):
             upstream.close()

@@ -56,6 +56,7 @@ class Upstream(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self.is_unanswered = True
         """No byte has come for the current request."""
+        self.is_read_paused = False
         self._phase = _IDLE
         self._method = b""
         self._pending = b""
@@ -79,6 +80,17 @@ class Upstream(asyncio.BufferedProtocol):
         self._method = method
         self.is_unanswered = True
         self.transport.write(head)
+
+    def pause_reading(self) -> None:
+        """Read no more of the answer: the client does not keep up."""
+        self.is_read_paused = True
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on; also before the connection is lent again, since its last answer may have been the one too many."""
+        if self.is_read_paused:
+            self.is_read_paused = False
+            self.transport.resume_reading()
 
     def close(self) -> None:
         """Give the connection up; the exchange, if any, hears nothing more."""

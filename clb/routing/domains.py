@@ -46,9 +46,7 @@ class DomainTable(Generic[Served]):
         elif domain.endswith(".*"):
             table, name = self._trailing, domain[:-2]
         if not name or "*" in name:
-            raise ValueError(
-                f"domain {domain!r}: one `*`, as the first label or the last, and a name beside it"
-            )
+            raise ValueError(f"domain {domain!r}: one `*`, as the first label or the last, and a name beside it")
         table[name.encode("ascii")] = served
 
     def search(self, host: bytes) -> Served | None:

@@ -35,11 +35,7 @@ def normalise_path(raw: bytes) -> bytes:
     `raw` is the path of a target that passed `split_target`: it starts with `/` and has no query.
     """
     # `replace` is the cheapest search for two bytes in CPython 3.11, and most paths have no dot at all.
-    if (
-        _PERCENT not in raw
-        and raw.replace(b"//", b"/") == raw
-        and (_DOT not in raw or raw.replace(b"/.", b"/") == raw)
-    ):
+    if _PERCENT not in raw and raw.replace(b"//", b"/") == raw and (_DOT not in raw or raw.replace(b"/.", b"/") == raw):
         return raw
     path = _sub_escapes(_decode, raw) if _PERCENT in raw else raw
     path = _merge_slashes(b"/", path)

@@ -34,6 +34,4 @@ def build_contexts(listener: Listener, load_balancer: str, materials: Materials)
 
 
 def _identity(certificate: ServerCertificate) -> Identity:
-    return Identity(
-        certificate.chain_pem, certificate.private_key_pem, certificate.names, certificate.key_type
-    )
+    return Identity(certificate.chain_pem, certificate.private_key_pem, certificate.names, certificate.key_type)

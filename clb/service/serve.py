@@ -14,7 +14,7 @@ import gc
 import logging
 import resource
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import uvloop
 
@@ -165,4 +165,6 @@ async def _end(process: _Process) -> None:
     await asyncio.sleep(0)  # Let the transports tell that they are gone, so that their bytes are counted.
     process.events.flush()
     process.access_log.close()
+    for listener in process.listeners:
+        _logger.info("ledger", extra=fields(listener=listener.name, **asdict(listener.ledger.snapshot())))
     _logger.log(logging.WARNING if cut else logging.INFO, "stopped", extra=fields(connections_cut=cut))
