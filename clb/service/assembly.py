@@ -41,7 +41,7 @@ def build_listeners(config: Config, materials: Materials, surroundings: Surround
     """Build every listener of the load balancers that this node's region serves; nothing is bound yet.
 
     Raises:
-        ConfigErrors: OpenSSL refuses a certificate, CA or CRL under the listener's policy.
+        ContextFault: OpenSSL refuses a certificate, CA or CRL under the listener's policy.
     """
     request_ids = RequestIds()
     return [

@@ -27,6 +27,7 @@ from clb.proxy.sweep import Sweep
 from clb.service.assembly import Surroundings, build_listeners
 from clb.service.materials import Materials
 from clb.service.state import load_cookie_key, prepare_state_dir
+from clb.tls.contexts import ContextFault
 from clb.tls.sni_errors import install_sni_error_hook
 
 EVENTS_PER_SECOND = 5
@@ -58,8 +59,7 @@ def serve(config: Config, materials: Materials) -> None:
     """Serve until a signal ends it, then return.
 
     Raises:
-        StartError: a socket, the log or the state directory cannot be had.
-        ConfigErrors: OpenSSL refuses a certificate.
+        StartError: a socket, the log or the state directory cannot be had, or OpenSSL refuses a certificate.
     """
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -101,7 +101,10 @@ def _prepare(config: Config, materials: Materials) -> _Process:
     except (OSError, ValueError) as error:
         raise StartError(str(error)) from error
     surroundings = Surroundings(loop, clock, access_log, events, cookie_key)
-    listeners = build_listeners(config, materials, surroundings)
+    try:
+        listeners = build_listeners(config, materials, surroundings)
+    except (ContextFault, OSError) as error:
+        raise StartError(f"TLS cannot be set up: {error}") from error
     install_sni_error_hook(lambda reason: events.log(logging.INFO, reason, "server name refused"))
     sweep = Sweep(
         loop,
