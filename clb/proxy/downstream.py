@@ -284,7 +284,9 @@ class Downstream(asyncio.BufferedProtocol):
         except ssl.SSLError as error:
             self._write(engine.take_outgoing())
             self.runtime.record_broken(self, error)
-            self._abort()
+            self._close()  # In order, or the alert would not get out.
+            if self.exchange is not None:
+                self.exchange.downstream_lost()
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still be reading (half-close)."""
