@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from clb.config.models import Config
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.proxy import sweep as sweep_module
 from clb.proxy.clock import Clock
+from clb.proxy.downstream import Downstream
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.sweep import Sweep
 from clb.service.assembly import Surroundings, build_listeners
@@ -108,6 +110,20 @@ class LiveProxy:
         self._clients.append(client)
         return client
 
+    def narrow(self, client: Client) -> Downstream:
+        """Make the kernel's buffer towards a client so small that a client which does not read is felt soon."""
+
+        def find() -> Downstream:
+            port = client.sock.getsockname()[1]
+            (found,) = (
+                one for listener in self.listeners.values() for one in listener.connections if one.client_port == port
+            )
+            found.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            return found
+
+        self.wait_until(lambda: any(listener.connections for listener in self.listeners.values()))
+        return self.call(find)
+
     def call(self, ask: Callable[[], T]) -> T:
         """Run a function between two callbacks of the loop."""
 
@@ -178,8 +194,7 @@ class LiveProxy:
         for listener in self.listeners.values():
             listener.stop_accepting()
             listener.close()
-        while len(asyncio.all_tasks()) > 1:
-            await asyncio.sleep(0)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
         self._access_log.close()
 
     def _check_books(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from raw_client import request
-from real_server import OK, RealServer
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["https", "http"])
 SHARED = "Accept: */*\r\nUser-Agent: test\r\n"
