@@ -31,6 +31,10 @@ class Books:
         return self.wire - self.handshake - self.plaintext
 
 
+OPENED: list[socket.socket] = []
+"""Sockets of this test's clients, so that one that fails leaves none open."""
+
+
 class Answer:
     """A status, the body as sent, and nothing else that these tests need."""
 
@@ -67,6 +71,7 @@ class Client:
         self.seen: set[int] = set()
         self.plaintext = bytearray()
         self.sock = socket.socket()
+        OPENED.append(self.sock)
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(20)
@@ -117,21 +122,21 @@ class Client:
                 self.ssl_object.do_handshake()
                 break
             except ssl.SSLWantReadError:
-                self._flush("handshake")
+                self.flush("handshake")
             except ssl.SSLError:
-                self._flush("handshake")
+                self.flush("handshake")
                 raise
             data = self._receive_raw()
             if not data:
                 raise ConnectionResetError("closed during the handshake")
-            self._take(data, is_shaking=True)
+            self.take(data, is_shaking=True)
         last_flight = self._take_outgoing("handshake")
-        self.send_raw(last_flight + (self._encrypt(early) if early else b""))
+        self.send_raw(last_flight + (self.encrypt(early) if early else b""))
         if wait_for_tickets:
             while self.received.records[-1:] != ["ticket"]:
-                self._take(self._receive_raw())
+                self.take(self._receive_raw())
 
-    def _take(self, data: bytes, *, is_shaking: bool = False) -> None:
+    def take(self, data: bytes, *, is_shaking: bool = False) -> None:
         """Feed record by record and see what each was."""
         assert self.ssl_object is not None
         for record in self._records(data):
@@ -180,12 +185,12 @@ class Client:
             yield size
             at += size
 
-    def _flush(self, kind: str) -> None:
+    def flush(self, kind: str) -> None:
         data = self._take_outgoing(kind)
         if data:
             self.send_raw(data)
 
-    def _encrypt(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
         assert self.ssl_object is not None
         view = memoryview(data)
         while view:
@@ -201,7 +206,7 @@ class Client:
             self.sent.plaintext += len(data)
             self.send_raw(data)
         else:
-            self.send_raw(self._encrypt(data))
+            self.send_raw(self.encrypt(data))
 
     def pull(self) -> bool:
         """Receive once; False at the end of the stream."""
@@ -210,7 +215,7 @@ class Client:
             self.received.plaintext += len(data)
             self.plaintext += data
         else:
-            self._take(data)
+            self.take(data)
         return bool(data)
 
     def read_exactly(self, size: int) -> bytes:
@@ -261,7 +266,7 @@ class Client:
     def say_goodbye(self, behind: bytes = b"") -> None:
         """Send close_notify, in one segment with HTTP bytes before it if there are any."""
         assert self.ssl_object is not None
-        data = self._encrypt(behind) if behind else b""
+        data = self.encrypt(behind) if behind else b""
         with suppress(ssl.SSLWantReadError):  # The server's own is not waited for.
             self.ssl_object.unwrap()
         self.send_raw(data + self._take_outgoing("alert"))

@@ -40,7 +40,7 @@ load_balancers:
         port: 1
         sni: true
         certificates: [rsa, ecdsa]
-        timeouts: &timeouts {{handshake: 700ms, send: 700ms}}
+        timeouts: &timeouts {{handshake: 700ms}}
         rules: &rules
           - {{domain: a.test, default: true, targets: &real [{{address: 127.0.0.1, port: {port}}}]}}
           - {{domain: a.test, url: /elsewhere, redirect: {{host: b.test}}}}
@@ -59,6 +59,18 @@ load_balancers:
         proxy_protocol: {{from: [127.0.0.0/8]}}
         certificate: ecdsa
         timeouts: *timeouts
+        rules: *rules
+      - name: impatient
+        address: 127.0.0.1
+        port: 5
+        certificate: ecdsa
+        timeouts: {{send: 500ms}}
+        rules: *rules
+      - name: impatient_plain
+        protocol: http
+        address: 127.0.0.1
+        port: 6
+        timeouts: {{send: 500ms}}
         rules: *rules
       - name: plain
         protocol: http
