@@ -32,7 +32,7 @@ from clb.errors import (
 from clb.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from clb.http1.head_end import request_head_end
 from clb.http1.request import CHUNKED, RequestHead, read_request_head, repeat_request_head
-from clb.metering.counters import Traffic, after_abort
+from clb.metering.counters import RuleLedger, Traffic, after_abort
 from clb.proxy.exchange import NEVER, Exchange
 from clb.proxy.forwarded import address_lines, connection_lines, contains
 from clb.proxy.proxy_protocol import BadProxyHeader, read_proxy_header
@@ -113,6 +113,7 @@ class Downstream(asyncio.BufferedProtocol):
         "exchange",
         "forwarded_lines",
         "handshake_s",
+        "last_ledger",
         "is_write_blocked",
         "local_address",
         "local_port",
@@ -145,6 +146,8 @@ class Downstream(asyncio.BufferedProtocol):
         self.billed_in = 0
         self.billed_out = 0
         self.requests = 0
+        self.last_ledger: RuleLedger | None = None
+        """Of the last request that a real server answered: should the answer's end not arrive, it is taken back there."""
         self.client_address = b""
         self.client_port = 0
         self.local_address = b""
@@ -316,11 +319,12 @@ class Downstream(asyncio.BufferedProtocol):
         self.phase = _CLOSED
         self.deadline = NEVER
         exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.downstream_lost()
         traffic = self.traffic(is_final=True)
         if exc is not None or self._was_aborted or not was_closed:
             traffic = self._without_unsent(traffic)
+            self._take_back(self.billed_out - traffic.billed_out, exchange)
+        if exchange is not None:
+            exchange.downstream_lost()
         self.runtime.ended(self, traffic)
         self.engine = None
 
@@ -340,7 +344,7 @@ class Downstream(asyncio.BufferedProtocol):
                 self._idle_deadline = self.deadline = self.clock.now() + self.runtime.timeouts.keepalive
                 self._go_on()
             return
-        self.deadline = self.clock.now() + self.runtime.timeouts.upstream
+        self.deadline = self.clock.now() + exchange.idle_timeout_s()
         if exchange.upstream is not None:
             exchange.upstream.resume_reading()
 
@@ -642,8 +646,12 @@ class Downstream(asyncio.BufferedProtocol):
         return self.phase is not _BODY
 
     def begin_tunnel(self) -> None:
-        """The real server agreed to an upgrade: bytes pass as they come."""
+        """The real server agreed to an upgrade: bytes pass as they come, first those that the client sent ahead."""
         self.phase = _TUNNEL
+        if self._is_read_paused:
+            self._go_on()
+        if self._has_ended_input and self.exchange is not None:
+            self.exchange.downstream_finished()
 
     def upstream_is_blocked(self, is_blocked: bool) -> None:
         """Pause or resume reading from the client at the real server's pace."""
@@ -682,7 +690,7 @@ class Downstream(asyncio.BufferedProtocol):
                 self._go_on()
 
     def _go_on(self) -> None:
-        """Begin the next request, if it is there, and read on."""
+        """Begin with what waits behind the last answer, if anything does, and read on."""
         self._pump()
         if self.phase is not _CLOSED:
             self._resume_reading()
@@ -825,6 +833,15 @@ class Downstream(asyncio.BufferedProtocol):
         if self.engine is not None and self.engine.is_established:
             expansion = record_expansion(self.tls_version, self.cipher)
         return after_abort(traffic, struct.unpack_from("Q", info, _ACKED_OFFSET)[0], expansion, RECORD_PLAINTEXT)
+
+    def _take_back(self, unsent: int, exchange: Exchange | None) -> None:
+        """Take HTTP bytes that never arrived out of the last answer, be it under way or over."""
+        if exchange is not None:
+            share = min(unsent, exchange.billed_out)
+            exchange.billed_out -= share
+            unsent -= share
+        if unsent and self.last_ledger is not None:
+            self.last_ledger.take_back(unsent)
 
     def _tcp_info(self) -> bytes | None:
         sock = self.transport.get_extra_info("socket")

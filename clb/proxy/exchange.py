@@ -286,7 +286,6 @@ class Exchange:
         lines = response.lines
         if response.is_upgrade:
             self.upgraded = True
-            connection.begin_tunnel()
         elif response.content_length < 0:
             lines += self._begin_open_ended()
         if not (self.upgraded or self._closes_after or connection.may_go_on(request)):
@@ -298,7 +297,7 @@ class Exchange:
         if self._is_sticky_new:
             lines += self._session_line()
         if not is_whole:
-            connection.expect_within(self._idle_timeout_s())
+            connection.expect_within(self.idle_timeout_s())
         head = b"%b%b\r\n" % (response.status_line, lines)
         if body and self._encodes_chunks:
             body = encode_chunk(body)
@@ -306,6 +305,8 @@ class Exchange:
             self._held_head = head
         else:
             self.send(head + body if body else head)
+        if self.upgraded:
+            connection.begin_tunnel()
 
     def _begin_open_ended(self) -> bytes:
         """Decide how a body without a length is framed for this client."""
@@ -323,12 +324,12 @@ class Exchange:
 
     def answer_data(self, data: memoryview) -> None:
         """Send a piece of the answer's body, or of an upgraded connection."""
-        self.connection.expect_within(self._idle_timeout_s())
+        self.connection.expect_within(self.idle_timeout_s())
         self.send(encode_chunk(bytes(data)) if self._encodes_chunks else data)
 
     def answer_pieces(self, pieces: list[bytes], trailer_lines: bytes | None) -> None:
         """Send pieces of a body that came in chunks; `trailer_lines` ends it."""
-        self.connection.expect_within(self._idle_timeout_s())
+        self.connection.expect_within(self.idle_timeout_s())
         if self._encodes_chunks:
             pieces = [encode_chunk(piece) for piece in pieces]
             if trailer_lines is not None:
@@ -351,7 +352,8 @@ class Exchange:
         self.billed_out += len(data)
         self.connection.send(data)
 
-    def _idle_timeout_s(self) -> float:
+    def idle_timeout_s(self) -> float:
+        """Return how long the real server may be silent now."""
         timeouts = self.connection.runtime.timeouts
         return timeouts.tunnel if self.upgraded else timeouts.upstream
 
@@ -504,6 +506,9 @@ class Exchange:
             ledger = rule.ledger
             ledger.requests += 1
             ledger.billed_in += self.billed_in
-            if not self._is_own_reply:
+            if self._is_own_reply:
+                connection.last_ledger = None
+            else:
                 ledger.billed_out += self.billed_out
+                connection.last_ledger = ledger
         connection.exchange_ended(self, closes=self._closes_after or self.upgraded, is_cut=is_cut)
