@@ -9,6 +9,7 @@ Pure:      numbers in, numbers out; `live` connections are asked when a snapshot
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,6 +128,13 @@ class ListenerLedger:
         return total
 
 
+class LiveExchange(Protocol):
+    """What a rule's ledger asks of an exchange that is not over."""
+
+    billed_in: int
+    billed_out: int
+
+
 class RuleLedger:
     """One rule's share: HTTP bytes and requests. Clb's own replies are in no rule's `billed_out`."""
 
@@ -136,3 +144,16 @@ class RuleLedger:
         self.billed_in = 0
         self.billed_out = 0
         self.requests = 0
+
+    def snapshot(self, live: Iterable[LiveExchange]) -> RuleLedger:
+        """Return the sums as of now; `live` are the rule's exchanges that are not over. Requests count at their end."""
+        total = RuleLedger()
+        total.requests, total.billed_in, total.billed_out = self.requests, self.billed_in, self.billed_out
+        for exchange in live:
+            total.billed_in += exchange.billed_in
+            total.billed_out += exchange.billed_out
+        return total
+
+    def take_back(self, unsent: int) -> None:
+        """Take out HTTP bytes that were counted when they were written and never arrived."""
+        self.billed_out -= min(unsent, self.billed_out)

@@ -113,8 +113,8 @@ class Downstream(asyncio.BufferedProtocol):
         "exchange",
         "forwarded_lines",
         "handshake_s",
-        "last_ledger",
         "is_write_blocked",
+        "last_ledger",
         "local_address",
         "local_port",
         "log_prefix",
@@ -147,7 +147,7 @@ class Downstream(asyncio.BufferedProtocol):
         self.billed_out = 0
         self.requests = 0
         self.last_ledger: RuleLedger | None = None
-        """Of the last request that a real server answered: should the answer's end not arrive, it is taken back there."""
+        """Of the last request that a real server answered; what of it does not arrive is taken back there."""
         self.client_address = b""
         self.client_port = 0
         self.local_address = b""

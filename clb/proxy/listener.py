@@ -19,7 +19,7 @@ from clb.config.models import Limits, Listener, Timeouts
 from clb.errors import ClbError
 from clb.http1.guard import DesyncGuard
 from clb.http1.request import RequestHead
-from clb.metering.counters import ListenerLedger, Traffic
+from clb.metering.counters import ListenerLedger, RuleLedger, Traffic
 from clb.proxy.clock import Clock
 from clb.proxy.downstream import Downstream
 from clb.proxy.forwarded import contains
@@ -185,6 +185,11 @@ class ListenerRuntime:
                 residual_in=traffic.residual_in,
                 residual_out=traffic.residual_out,
             )
+
+    def rule_snapshot(self, rule: RuleRuntime) -> RuleLedger:
+        """Return a rule's sums as of now; exchanges that are under way are asked."""
+        exchanges = (connection.exchange for connection in self.connections)
+        return rule.ledger.snapshot(each for each in exchanges if each is not None and each.rule is rule)
 
     def established(self, connection: Downstream) -> None:
         """Count a handshake that is done."""

@@ -18,7 +18,7 @@ from ledger_relay import Relay, Relayed
 from loop_thread import LoopThread
 from tls_lab import VERSIONS, Authority, Issued, client_context, key_pem, rsa_key
 
-from clb.metering.counters import ListenerLedger, LiveConnection, Traffic
+from clb.metering.counters import ListenerLedger, LiveConnection, RuleLedger, Traffic
 from clb.proxy.clock import Clock
 from clb.proxy.exchange import Exchange
 from clb.proxy.listener import ListenerRuntime
@@ -209,6 +209,12 @@ class Lab:
     def snapshot(self, listener: str) -> Traffic:
         """The listener's sums as of now, open connections included."""
         return self._clb.call(self.ledger(listener).snapshot)
+
+    def rule_snapshot(self, listener: str, domain: str) -> RuleLedger:
+        """The sums of the first rule for a domain as of now, open exchanges included."""
+        runtime = self.listeners[listener]
+        rule = next(rule for rule in runtime.rules if rule.config.domain == domain)
+        return self._clb.call(runtime.rule_snapshot, rule)
 
     def observed(self, listener: str, client: Client) -> tuple[Relayed, Traffic]:
         """What the relay saw of a closed connection, and what clb's ledger says of it."""
