@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from clb.errors import BadHeader, BadResponse, HeadTooLarge, TargetTooLong
+from clb.errors import BadHeader, BadRequestLine, BadResponse, HeadTooLarge, TargetTooLong
 from clb.http1.request import read_request_head
 
 REQUEST_LINE_ALLOWANCE = 32
@@ -26,25 +26,42 @@ def request_head_end(buffer: bytes, header_bytes: int, uri_bytes: int) -> int:
     """
     end = buffer.find(b"\r\n\r\n")
     line_end = buffer.find(b"\r\n", 0, uri_bytes + REQUEST_LINE_ALLOWANCE + 2)
-    if 0 <= end <= header_bytes - 4 and line_end >= 0:
-        if line_end > uri_bytes and any(len(part) > uri_bytes for part in buffer[:line_end].split(b" ")):
-            raise TargetTooLong(f"target over {uri_bytes} bytes")
+    is_complete = 0 <= end <= header_bytes - 4
+    if is_complete and 0 <= line_end <= uri_bytes:
         return end + 4
-    _refuse_early(buffer[:header_bytes], line_end, uri_bytes)
+    within = buffer[:header_bytes]
+    _check_request_line(within, uri_bytes)
+    if is_complete:
+        return end + 4
+    if _has_bare_lf(within):
+        _refuse_bare_lf(within)
     if len(buffer) >= header_bytes:
         raise HeadTooLarge(f"head over {header_bytes} bytes")
     return 0
 
 
-def _refuse_early(buffer: bytes, line_end: int, uri_bytes: int) -> None:
+def _check_request_line(buffer: bytes, uri_bytes: int) -> None:
+    longest = uri_bytes + REQUEST_LINE_ALLOWANCE
+    line, separator, _ = buffer[: longest + 2].partition(b"\r\n")
+    if b"\n" in line:
+        raise BadRequestLine("bare LF in the request line")
+    # A CR at the end may be the first half of the separator.
+    if len(line) > longest + 1 or (separator and any(len(part) > uri_bytes for part in line.split(b" "))):
+        raise TargetTooLong(f"target over {uri_bytes} bytes, or request line over {longest}")
+
+
+def _has_bare_lf(buffer: bytes) -> bool:
+    # Counts cost a fraction of a search, and this is asked again for every piece of a head that comes slowly.
+    return buffer.count(b"\n") != buffer.count(b"\r\n")
+
+
+def _refuse_bare_lf(buffer: bytes) -> None:
+    """Refuse at once what nothing behind it can mend: waiting would end in a time-out instead of the reason."""
     bare_lf = _BARE_LF.search(buffer)
-    if bare_lf is not None:
-        # Nothing behind it can mend it, and waiting would end in a time-out instead of the reason. What is
-        # wrong first is for the reader to say, as it would of the whole head.
-        read_request_head(buffer[: bare_lf.end()] + b"\r\n\r\n", len(buffer))
-        raise BadHeader("bare LF")
-    if line_end < 0 and len(buffer) > uri_bytes + REQUEST_LINE_ALLOWANCE:
-        raise TargetTooLong(f"request line over {uri_bytes + REQUEST_LINE_ALLOWANCE} bytes")
+    assert bare_lf is not None  # the counts differ
+    # What is wrong first is for the reader to say, as it would of the whole head.
+    read_request_head(buffer[: bare_lf.end()] + b"\r\n\r\n", len(buffer))
+    raise BadHeader("bare LF")
 
 
 def response_head_end(buffer: bytes, header_bytes: int) -> int:
@@ -58,6 +75,6 @@ def response_head_end(buffer: bytes, header_bytes: int) -> int:
         return end + 4
     if len(buffer) >= header_bytes:
         raise BadResponse(f"head over {header_bytes} bytes")
-    if _BARE_LF.search(buffer) is not None:
+    if _has_bare_lf(buffer):
         raise BadResponse("bare LF in the head")
     return 0

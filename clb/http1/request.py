@@ -15,6 +15,7 @@ import httptools
 from clb.errors import (
     BadFraming,
     BadHost,
+    BadRequest,
     BadRequestLine,
     BadVersion,
     CodingUnknown,
@@ -97,7 +98,13 @@ def read_request_head(head: bytes, max_fields: int) -> RequestHead:
     """
     request = RequestHead()
     line_end = head.find(b"\r\n")
-    authority = _read_start_line(request, head[:line_end])
+    try:
+        authority = _read_start_line(request, head[:line_end])
+    except BadRequest as error:
+        if b"\n" in head[:line_end]:
+            # The class it has when the LF is met before the rest has come (head_end.py).
+            raise BadRequestLine("bare LF in the request line") from error
+        raise
     fields = _reader.fields_by_name(head)
     line_count = head.count(b"\n") - 2
     if line_count == len(fields) <= max_fields and authority is None and ORDINARY_IN_REQUEST.clears(fields):
