@@ -22,7 +22,6 @@ from benchmarks.clients import TLS12_SUITE, request_head
 from benchmarks.load import Load
 from benchmarks.material import HOST
 
-
 TIMEOUT_S = 10.0
 
 

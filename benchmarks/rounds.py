@@ -24,7 +24,7 @@ from benchmarks.material import KeyPair, make_key_pairs
 from benchmarks.peers import PEERS
 from benchmarks.processes import Running, descriptor_limit, free_ports, pinned, start
 from benchmarks.site import CONNECTIONS, Site
-from benchmarks.window import LOAD_CORE, PROXY_CORE, Sample, Subject, measure
+from benchmarks.window import LOAD_CORE, PROXY_CORE, Sample, Subject, measure, measure_idle
 
 KEY_TYPES = ("ecdsa", "rsa")
 
@@ -53,12 +53,18 @@ def run(plan: Plan, tell: Callable[[str], None]) -> dict[str, dict[str, list[Sam
             samples[case.name] = {name: [] for name in plan.peers}
             for number in range(plan.rounds):
                 for name in rotated(plan.peers, number):
-                    sample = measure(
-                        subjects[name], case, directory, seconds=plan.seconds, warm=plan.warm, idle=plan.idle
-                    )
+                    sample = _window(plan, case, directory, name, subjects[name])
                     samples[case.name][name].append(sample)
                     tell(f"{case.name} round {number + 1} {name}: {sample.value:.1f} {case.measure}")
         return samples
+
+
+def _window(plan: Plan, case: Case, directory: Path, name: str, subject: Subject) -> Sample:
+    if case.kind != "idle":
+        return measure(subject, case, directory, seconds=plan.seconds, warm=plan.warm)
+    # No allocator gives back all it had, so only a process that has done nothing else shows what connections take.
+    with tempfile.TemporaryDirectory(dir=directory) as fresh, running_peers(Path(fresh), [name]) as alone:
+        return measure_idle(alone[name], case, directory, plan.idle)
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:

@@ -54,19 +54,11 @@ class Subject:
     access_log: Path
 
 
-def measure(subject: Subject, case: Case, directory: Path, *, seconds: float, warm: float, idle: int) -> Sample:
-    """Run one window of any case."""
+def measure(subject: Subject, case: Case, directory: Path, *, seconds: float, warm: float) -> Sample:
+    """CPU time per unit under the load of a case."""
     environment = tls_environment(directory, case.version)
-    if case.kind == "idle":
-        return _measure_idle(subject, case, environment, idle)
     if warm:
         _run_load(subject, case, directory, environment, warm)
-    return _measure_cpu(subject, case, directory, environment, seconds)
-
-
-def _measure_cpu(
-    subject: Subject, case: Case, directory: Path, environment: Mapping[str, str], seconds: float
-) -> Sample:
     root = subject.running.pid
     usage.reset_peaks(root)
     os.truncate(subject.access_log, 0)
@@ -136,7 +128,9 @@ def _run_client(command: list[str], environment: Mapping[str, str], seconds: flo
     return finished.stdout
 
 
-def _measure_idle(subject: Subject, case: Case, environment: Mapping[str, str], count: int) -> Sample:
+def measure_idle(subject: Subject, case: Case, directory: Path, count: int) -> Sample:
+    """Memory per idle connection, of a peer that has just been started."""
+    environment = tls_environment(directory, case.version)
     root = subject.running.pid
     # What a proxy allocates once (buffers, pools, its first upstream connection) is no cost of a connection.
     _hold(subject, case, environment, WARM_IDLE_CONNECTIONS)
