@@ -27,7 +27,7 @@ SETTLE_S = 0.2
 SLACK_S = 30.0
 """How much longer than told a client may take before it is given up."""
 MOST_ERRORS = 0.01
-WARM_IDLE_CONNECTIONS = 100
+WARM_IDLE_CONNECTIONS = 10
 
 
 @dataclass(frozen=True)
