@@ -642,8 +642,8 @@ class Downstream(asyncio.BufferedProtocol):
 
     @property
     def has_whole_request(self) -> bool:
-        """Tell whether the current request's body is complete."""
-        return self.phase is not _BODY
+        """Tell whether the current request's body is complete, and the real server has taken most of it."""
+        return self.phase is not _BODY and not self._is_upstream_blocked
 
     def begin_tunnel(self) -> None:
         """The real server agreed to an upgrade: bytes pass as they come, first those that the client sent ahead."""

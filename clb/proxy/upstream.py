@@ -146,6 +146,8 @@ class Upstream(asyncio.BufferedProtocol):
             self._keep_alive = False
             self._complete()
         self._phase = _CLOSED
+        # What is still to be written would hold the connection for as long as the real server does not read it.
+        self.transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
