@@ -26,7 +26,7 @@ from clb.errors import (
 )
 from clb.http1.fields import ORDINARY_IN_REQUEST, is_reserved, is_special_in_request, list_members, serialise
 from clb.http1.llhttp import HeadReader, request_verdict
-from clb.http1.target import split_host, split_target
+from clb.http1.target import is_plain_origin, split_host, split_target
 
 CHUNKED = -1
 """`content_length` of a message whose body is chunked."""
@@ -42,6 +42,7 @@ IDEMPOTENT_METHODS = frozenset(b"GET HEAD PUT DELETE OPTIONS PROPFIND SEARCH REP
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _PLAIN_CONNECTIONS = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
+_QUESTION_MARK = 0x3F
 _VERSIONS = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 
 
@@ -152,7 +153,13 @@ def repeat_request_head(line: bytes, last: RequestHead) -> RequestHead | None:
         BadRequest: as `read_request_head`.
     """
     request = RequestHead()
-    if _read_start_line(request, line) is not None or not request.minor_version:
+    method, _, rest = line.partition(b" ")
+    target = rest[:-9]
+    if method in METHODS and rest[-9:] == b" HTTP/1.1" and is_plain_origin(target):
+        request.method = method
+        request.target = target
+        request.path = target.partition(b"?")[0] if _QUESTION_MARK in target else target
+    elif _read_start_line(request, line) is not None or not request.minor_version:
         return None
     request.is_plain = True
     request.fields = last.fields

@@ -23,7 +23,7 @@ _QUERY = rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]]*+"
 _PATH_ESCAPED = _PATH + rb"(?:%[0-9A-Fa-f]{2}" + _PATH + rb")*+"
 _QUERY_ESCAPED = _QUERY + rb"(?:%[0-9A-Fa-f]{2}" + _QUERY + rb")*+"
 
-_is_plain_origin = re.compile(rb"/" + _QUERY).fullmatch
+is_plain_origin = re.compile(rb"/" + _QUERY).fullmatch
 """Origin-form without an escape: one character class, so that the usual target costs one pass."""
 _is_origin = re.compile(rb"/" + _PATH_ESCAPED + rb"(?:\?" + _QUERY_ESCAPED + rb")?").fullmatch
 _match_absolute = re.compile(
@@ -57,7 +57,7 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
     the place of Host (RFC 9112 section 3.2.2). `OPTIONS *` gives the path `*`, and so does OPTIONS on an
     absolute-form without path and query (RFC 9112 section 3.2.4).
     """
-    if _is_plain_origin(target) or _is_origin(target):
+    if is_plain_origin(target) or _is_origin(target):
         return (target.partition(b"?")[0] if _QUESTION_MARK in target else target), target, None
     if target == b"*" and method == b"OPTIONS":
         return target, target, None

@@ -10,13 +10,14 @@ sends ahead wait in `_buffer`, and reading stops while one does, so a connection
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import ssl
 import struct
 from contextlib import suppress
 from enum import Enum
 from ipaddress import ip_address
-from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET, TCP_INFO
+from socket import IPPROTO_TCP, SO_LINGER, SOCK_STREAM, SOL_SOCKET, TCP_INFO
 from typing import TYPE_CHECKING, Any, cast
 
 from clb.errors import (
@@ -271,13 +272,16 @@ class Downstream(asyncio.BufferedProtocol):
 
     def _decrypt(self, engine: TlsEngine, data: bytes | memoryview) -> None:
         try:
-            plaintext = engine.decrypt(data)
-            if plaintext:
-                self._receive(plaintext)
+            if self.phase is _BODY and self._body_remaining > len(data) + RECORD_PLAINTEXT and not self._is_pumping:
+                # All of it is body: whole records go on together, without a look at each.
+                self._receive_body(engine.decrypt_body(data, self._body_remaining - RECORD_PLAINTEXT))
+            else:
+                plaintext = engine.decrypt(data)
+                if plaintext:
+                    self._receive(plaintext)
             while engine.has_more and not self._is_read_paused and self.phase is not _CLOSED:
                 if self.phase is _BODY and self._body_remaining > RECORD_PLAINTEXT and not self._is_pumping:
-                    # Whole records of a body of known length go on together, without a look at each.
-                    self._receive_body(engine.decrypt_body(self._body_remaining - RECORD_PLAINTEXT))
+                    self._receive_body(engine.decrypt_body(b"", self._body_remaining - RECORD_PLAINTEXT))
                     continue
                 plaintext = engine.decrypt(b"")
                 if plaintext:
@@ -564,6 +568,8 @@ class Downstream(asyncio.BufferedProtocol):
         self.billed_in += size
         exchange.billed_in += size
         self._body_remaining -= size
+        if not pieces:
+            return
         if not self.is_write_blocked:
             self.deadline = self.clock.now() + self.runtime.timeouts.client_body
         exchange.request_pieces(pieces)
@@ -846,9 +852,16 @@ class Downstream(asyncio.BufferedProtocol):
     def _tcp_info(self) -> bytes | None:
         sock = self.transport.get_extra_info("socket")
         try:
-            info: bytes = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _TCP_INFO_BYTES + 64)
+            # The loop's own socket object asks the kernel for the family on each call; this one is told.
+            raw = _socket.socket(sock.family, SOCK_STREAM, 0, sock.fileno())
         except (OSError, AttributeError):
             return None  # Not a TCP socket (a test's), or gone.
+        try:
+            info: bytes = raw.getsockopt(IPPROTO_TCP, TCP_INFO, _TCP_INFO_BYTES + 64)
+        except OSError:
+            return None
+        finally:
+            raw.detach()
         return info if len(info) >= _TCP_INFO_BYTES else None
 
     def measure_rtt(self) -> None:

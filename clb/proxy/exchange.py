@@ -88,7 +88,7 @@ class Exchange:
         self.minor_version = request.minor_version
         self.host = request.host
         self.fields = request.fields
-        self.request_id = connection.request_id(request)
+        self.request_id = connection.runtime.next_request_id() if request.is_plain else connection.request_id(request)
 
     # --- what the access log asks for ---
 

@@ -34,6 +34,7 @@ class TlsEngine:
     """Server side of one TLS connection (RFC 8446, RFC 5246)."""
 
     __slots__ = (
+        "_do_handshake",
         "_incoming",
         "_outgoing",
         "_peer_closed",
@@ -57,6 +58,7 @@ class TlsEngine:
         # What `SSLObject.read` and `write` wrap in a Python frame of their own, twice for each request.
         inner: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]
         self._ssl_read: Callable[[int], bytes] = inner.read
+        self._do_handshake: Callable[[], None] = inner.do_handshake
         self._ssl_write: Callable[[bytes | memoryview], int] = inner.write
         self.is_established = False
         """The session is up."""
@@ -86,7 +88,7 @@ class TlsEngine:
         """
         self.ciphertext_in += self._incoming.write(data)
         try:
-            self.ssl_object.do_handshake()
+            self._do_handshake()
         except ssl.SSLWantReadError:
             return Progress.WANTS_MORE
         self.is_established = True
@@ -131,12 +133,14 @@ class TlsEngine:
         self.plaintext_in += len(plaintext)
         return plaintext
 
-    def decrypt_body(self, limit: int) -> list[bytes]:
-        """Return what is left of the ciphertext as plaintext, record by record, until `limit` bytes are there.
+    def decrypt_body(self, data: bytes | memoryview, limit: int) -> list[bytes]:
+        """Feed ciphertext and return plaintext, record by record, until `limit` bytes are there or none is left.
 
         Raises:
             ssl.SSLError: a record is broken.
         """
+        if data:
+            self.ciphertext_in += self._incoming.write(data)
         read, pieces, total = self._ssl_read, [], 0
         try:
             while total < limit:
