@@ -546,8 +546,7 @@ class Downstream(asyncio.BufferedProtocol):
     def _read_body(self, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None  # the phase says so
-        if not self.is_write_blocked:
-            self.deadline = self.clock.now() + self.runtime.timeouts.client_body
+        self._expect_body(exchange)
         if self._body_decoder is not None:
             self._read_chunks(self._body_decoder, data, exchange)
             return
@@ -570,9 +569,12 @@ class Downstream(asyncio.BufferedProtocol):
         self._body_remaining -= size
         if not pieces:
             return
-        if not self.is_write_blocked:
-            self.deadline = self.clock.now() + self.runtime.timeouts.client_body
+        self._expect_body(exchange)
         exchange.request_pieces(pieces)
+
+    def _expect_body(self, exchange: Exchange) -> None:
+        if not (self.is_write_blocked or exchange.is_queued):
+            self.deadline = self.clock.now() + self.runtime.timeouts.client_body
 
     def _read_chunks(self, decoder: ChunkedDecoder, data: bytes, exchange: Exchange) -> None:
         try:
@@ -595,7 +597,8 @@ class Downstream(asyncio.BufferedProtocol):
     def _request_complete(self) -> None:
         if self.phase is _BODY:
             self.phase = _ANSWER
-            self.expect_within(self.runtime.timeouts.upstream)
+            if self.exchange is not None and not self.exchange.is_queued:
+                self.expect_within(self.runtime.timeouts.upstream)
 
     def _refuse(self, error: ClbError) -> None:
         """Answer a request that never became an exchange, and end the connection."""

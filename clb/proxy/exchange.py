@@ -129,13 +129,12 @@ class Exchange:
         else:
             self.fail(NoRule("no rule for this host and path"))
 
-    def _offer(self, rule: RuleRuntime) -> None:
-        """Choose a target that was not tried yet, and get a connection to it."""
-        candidate = None
-        if rule.session is not None and not self._tried:
+    def _offer(self, rule: RuleRuntime, candidate: Candidate[TargetPool] | None = None) -> None:
+        """Get a connection to the target given, else to that of the session, else to the scheduler's choice."""
+        if candidate is None and rule.session is not None:
             candidate = rule.session.choose(self.request.value(b"cookie"))
         if candidate is None:
-            candidate = rule.scheduler.choose(self.connection.balance_key, self._tried)
+            candidate = rule.scheduler.choose(self.connection.balance_key)
             self._is_sticky_new = rule.session is not None
             if candidate is None:
                 self.fail(NoTarget("no target takes new work"))
@@ -369,10 +368,12 @@ class Exchange:
         target.in_flight -= 1
         self.candidate = None
         self._tried += (target,)
-        if not self._may_retry(rule) or rule.scheduler.choose(self.connection.balance_key, self._tried) is None:
+        following = rule.scheduler.choose(self.connection.balance_key, self._tried)
+        if following is None or not self._may_retry(rule):
             self.fail(error)
             return
-        self._offer(rule)
+        self._is_sticky_new = rule.session is not None
+        self._offer(rule, following)
 
     def upstream_failed(self, error: ClbError) -> None:
         """The lent connection is gone or useless: send again where that is safe, else say so to the client."""
