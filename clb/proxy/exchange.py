@@ -163,6 +163,11 @@ class Exchange:
         else:
             self.connection.expect_within(NEVER)  # The pool itself looks after `timeouts.connect`.
 
+    def leaves_queue(self) -> None:
+        """A connection is being made for this exchange."""
+        self.is_queued = False
+        self.connection.expect_within(NEVER)
+
     def connected(self, upstream: Upstream, connect_s: float) -> None:
         """Take the connection that was dialled for this exchange, or that the queue has come to."""
         self.upstream_connect_s = connect_s

@@ -122,7 +122,7 @@ class TargetPool:
     def _serve_queue(self) -> None:
         if self._waiting and self._open < self._config.connections:
             exchange = self._waiting.popleft()
-            exchange.is_queued = False
+            exchange.leaves_queue()
             self._dial(exchange)
 
     def _dial(self, exchange: Exchange) -> None:
@@ -133,16 +133,16 @@ class TargetPool:
 
     async def _connect(self, exchange: Exchange) -> None:
         started_at = self._loop.time()
+        upstream = Upstream(self)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, upstream = await self._loop.create_connection(lambda: Upstream(self), self._address, self._port)
+                await self._loop.create_connection(lambda: upstream, self._address, self._port)
         except (OSError, TimeoutError) as error:
-            self._open -= 1
-            self._serve_queue()
+            self._not_made(upstream)
             exchange.dial_failed(self._dial_error(error))
             return
         except asyncio.CancelledError:
-            self._open -= 1
+            self._not_made(upstream)
             raise
         if exchange.is_over:
             self.release(upstream, self._loop.time())
@@ -150,6 +150,12 @@ class TargetPool:
             exchange.connected(upstream, self._loop.time() - started_at)
         else:
             exchange.dial_failed(DialRefused(f"{self.label.decode()}: closed as soon as it was made"))
+
+    def _not_made(self, upstream: Upstream) -> None:
+        # Time can run out when the connection is there and nobody knows yet: then `forget` counts it.
+        if upstream not in self._connections:
+            self._open -= 1
+            self._serve_queue()
 
     def _dial_error(self, error: OSError) -> ClbError:
         where = self.label.decode()

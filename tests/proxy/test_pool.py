@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 from live_proxy import rule
 from raw_client import request
 from real_server import OK, WAIT_S, RealServer
+
+from clb.config.models import Pool
+from clb.proxy.pool import TargetPool
 
 
 @pytest.fixture
@@ -134,6 +139,62 @@ def test_when_a_connection_dies_the_queue_goes_on_with_a_new_one(serve, closing)
     may_die.set()
     assert first.read_answer().status == 502
     assert second.read_answer().status == 200
+
+
+def test_the_time_in_the_queue_is_over_when_the_dial_begins(serve, gate):
+    proxy = serve(rules=[rule(gate.port, pool={"connections": 1})])
+    pool = pool_of(proxy)
+    first, second = proxy.connect(), proxy.connect()
+    first.send(request("/wait"))
+    gate.wait_for(lambda: len(gate.requests) == 1)
+    second.send(request("/second"))
+    proxy.wait_until(lambda: pool.waiting == 1)
+    (queued,) = proxy.call(lambda: [one for one in proxy.listener.connections if one.exchange.is_queued])
+    dial, connect = asyncio.Event(), pool._connect
+
+    async def connect_later(exchange):
+        await dial.wait()
+        await connect(exchange)
+
+    pool._connect = connect_later
+    first.reset()
+    proxy.wait_until(lambda: pool.waiting == 0)
+    assert queued.deadline == float("inf")
+    proxy.call(dial.set)
+    assert second.read_answer().status == 200
+
+
+class MadeTooLate:
+    """A loop whose connections are made in the very moment in which the time for them runs out."""
+
+    def __init__(self):
+        self.protocol = None
+
+    def time(self):
+        return 0.0
+
+    def create_task(self, coroutine):
+        return asyncio.get_running_loop().create_task(coroutine)
+
+    async def create_connection(self, factory, address, port):
+        self.protocol = factory()
+        self.protocol.connection_made(asyncio.Transport())
+        raise TimeoutError
+
+
+def test_a_connection_made_too_late_is_counted_once():
+    async def run():
+        loop, failed = MadeTooLate(), []
+        pool = TargetPool(loop, "192.0.2.1", 80, Pool(), 1.0)
+        exchange = SimpleNamespace(is_queued=False, dial_failed=failed.append)
+        assert pool.acquire(exchange) is None
+        await asyncio.gather(*pool._dials)
+        assert [error.reason for error in failed] == ["dial_timeout"]
+        assert pool.open_connections == 1
+        loop.protocol.connection_lost(None)
+        assert pool.open_connections == 0
+
+    asyncio.run(run())
 
 
 def test_the_queue_goes_on_when_a_dial_fails(serve, closing):
