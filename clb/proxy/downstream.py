@@ -279,6 +279,8 @@ class Downstream(asyncio.BufferedProtocol):
                 plaintext = engine.decrypt(data)
                 if plaintext:
                     self._receive(plaintext)
+                else:
+                    self._write(engine.take_outgoing())  # A renegotiation's refusal, or the answer to a key update.
             while engine.has_more and not self._is_read_paused and self.phase is not _CLOSED:
                 if self.phase is _BODY and self._body_remaining > RECORD_PLAINTEXT and not self._is_pumping:
                     self._receive_body(engine.decrypt_body(b"", self._body_remaining - RECORD_PLAINTEXT))
@@ -286,6 +288,8 @@ class Downstream(asyncio.BufferedProtocol):
                 plaintext = engine.decrypt(b"")
                 if plaintext:
                     self._receive(plaintext)
+                else:
+                    self._write(engine.take_outgoing())
             if engine.peer_closed:
                 self._input_ended()
         except ssl.SSLError as error:
