@@ -145,6 +145,10 @@ class Relay:
         """What was seen of the client's connection; it has sent or received something by now."""
         return self._seen[client_port]
 
+    def last(self) -> Relayed:
+        """The connection that came last."""
+        return next(reversed(self._seen.values()))
+
     def close(self) -> None:
         self._thread.call(self._server.close)
         self._thread.stop()
