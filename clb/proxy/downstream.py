@@ -482,12 +482,13 @@ class Downstream(asyncio.BufferedProtocol):
 
     def _read_head(self) -> bool:
         """Read a head from the buffer and begin its exchange; False while it is incomplete or refused."""
-        buffer = self._buffer
+        buffer, runtime = self._buffer, self.runtime
         request = None
         try:
             line_end = buffer.find(b"\r\n")
-            last = self._last_head
-            if last is not None and buffer[line_end:] == self._last_block and line_end <= self.runtime.limits.uri_bytes:
+            block = buffer[line_end:]
+            last = self._last_head if block == self._last_block else runtime.repeated_heads.find(block)
+            if last is not None and line_end <= runtime.limits.uri_bytes:
                 request = repeat_request_head(buffer[:line_end], last)
             if request is not None:
                 head, self._buffer = buffer, b""
@@ -495,14 +496,15 @@ class Downstream(asyncio.BufferedProtocol):
                 head = self._next_head()
                 if not head:
                     return False
-                request = read_request_head(head, self.runtime.limits.headers)
+                request = read_request_head(head, runtime.limits.headers)
                 if request.is_plain and len(head) <= REPEATED_HEAD_LIMIT_BYTES:
                     self._last_block, self._last_head = head[head.find(b"\r\n") :], request
-            turns = self.runtime.heads_to_guard
+                    runtime.repeated_heads.remember(self._last_block, request)
+            turns = runtime.heads_to_guard
             if turns > 1:
-                self.runtime.heads_to_guard = turns - 1
+                runtime.heads_to_guard = turns - 1
             elif turns:
-                self.runtime.guard_head(head, request)
+                runtime.guard_head(head, request)
         except BadRequest as error:
             self._buffer = b""
             self._refuse(error)
@@ -550,7 +552,7 @@ class Downstream(asyncio.BufferedProtocol):
     def _read_body(self, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None  # the phase says so
-        self._expect_body(exchange)
+        self.expect_body()
         if self._body_decoder is not None:
             self._read_chunks(self._body_decoder, data, exchange)
             return
@@ -573,12 +575,8 @@ class Downstream(asyncio.BufferedProtocol):
         self._body_remaining -= size
         if not pieces:
             return
-        self._expect_body(exchange)
+        self.expect_body()
         exchange.request_pieces(pieces)
-
-    def _expect_body(self, exchange: Exchange) -> None:
-        if not (self.is_write_blocked or exchange.is_queued):
-            self.deadline = self.clock.now() + self.runtime.timeouts.client_body
 
     def _read_chunks(self, decoder: ChunkedDecoder, data: bytes, exchange: Exchange) -> None:
         try:
@@ -642,6 +640,12 @@ class Downstream(asyncio.BufferedProtocol):
         if not self.is_write_blocked:
             self.deadline = self.clock.now() + seconds
 
+    def expect_body(self) -> None:
+        """Set the time in which the next piece of the body is due, if it is the client that is waited for."""
+        exchange = self.exchange
+        if self.phase is _BODY and exchange is not None and not exchange.is_queued:
+            self.expect_within(self.runtime.timeouts.client_body)
+
     def may_go_on(self, request: RequestHead) -> bool:
         """Tell whether another request may follow this one on the connection."""
         return (
@@ -672,6 +676,7 @@ class Downstream(asyncio.BufferedProtocol):
         if is_blocked:
             self._pause_reading()
         else:
+            self.expect_body()
             self._resume_reading()
 
     def count_refusal(self, error: ClbError) -> None:
@@ -745,7 +750,7 @@ class Downstream(asyncio.BufferedProtocol):
             exchange.answer_complete(is_reusable=False)
         elif exchange.is_queued:
             exchange.fail(QueueTimeout("no connection to the target became free in time"))
-        elif phase is _BODY and not self._is_upstream_blocked:
+        elif phase is _BODY and not (self._is_upstream_blocked or exchange.awaits_continue):
             exchange.fail(BodyTimeout("body stood still"))
         else:
             exchange.fail(UpstreamTimeout("no byte of the answer in time"))

@@ -65,6 +65,8 @@ class Exchange:
     error_reason = ""
     upgraded = False
     is_queued = False
+    awaits_continue = False
+    """The client holds its body back until the real server says `100 Continue`."""
     is_over = False
     _sent_at = 0.0
     _is_sticky_new = False
@@ -193,14 +195,20 @@ class Exchange:
                 self.request_id,
             ),
         )
-        if self._pending:
-            self._send_pending(upstream)
+        if request.content_length:
+            self._send_body_so_far(upstream)
 
-    def _send_pending(self, upstream: Upstream) -> None:
-        assert self._pending is not None  # the caller looked
+    def _send_body_so_far(self, upstream: Upstream) -> None:
+        """Send what came of the body while there was no connection; from now on the rest of it is due."""
         pending, self._pending, self._pending_bytes = self._pending, None, 0
-        upstream.transport.writelines(pending)
-        self.connection.upstream_is_blocked(False)
+        if pending is not None:
+            upstream.transport.writelines(pending)
+            if not upstream.is_write_blocked:
+                self.connection.upstream_is_blocked(False)
+        elif self.request.expects_continue:
+            self.awaits_continue = True
+            return
+        self.connection.expect_body()
 
     def _supplied_lines(self) -> bytes:
         """Return the address, version and Via fields where the plain case does not hold."""
@@ -257,6 +265,9 @@ class Exchange:
         """Pass a 1xx on; HTTP/1.0 does not know them (RFC 9110 section 15.2)."""
         if self.request.minor_version and not self.is_over:
             self.send(response.status_line + response.lines + b"\r\n")
+        if self.awaits_continue and response.status == 100:
+            self.awaits_continue = False
+            self.connection.expect_body()
 
     def answer_whole(self, response: ResponseHead, body: bytes, is_reusable: bool) -> None:
         """Send an answer that came in one piece; the real server's connection is lent no more."""

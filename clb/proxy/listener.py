@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from clb.config.models import Limits, Listener, Timeouts
 from clb.errors import ClbError
 from clb.http1.guard import DesyncGuard
+from clb.http1.repeated import RepeatedHeads
 from clb.http1.request import RequestHead
 from clb.metering.counters import ListenerLedger, RuleLedger, Traffic
 from clb.proxy.clock import Clock
@@ -91,6 +92,7 @@ class ListenerRuntime:
         self.access_log = access_log
         self.ledger = ListenerLedger()
         self.guard = DesyncGuard(config.desync_guard, config.limits.header_bytes)
+        self.repeated_heads = RepeatedHeads()
         self.is_draining = False
         self.connections: set[Downstream] = set()
         self.next_request_id = request_ids.next

@@ -57,6 +57,7 @@ class Upstream(asyncio.BufferedProtocol):
         self.is_unanswered = True
         """No byte has come for the current request."""
         self.is_read_paused = False
+        self.is_write_blocked = False
         self._phase = _IDLE
         self._method = b""
         self._pending = b""
@@ -160,11 +161,13 @@ class Upstream(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The real server takes no more for now: stop reading from the client."""
+        self.is_write_blocked = True
         if self.exchange is not None:
             self.exchange.connection.upstream_is_blocked(True)
 
     def resume_writing(self) -> None:
         """The real server takes bytes again."""
+        self.is_write_blocked = False
         if self.exchange is not None:
             self.exchange.connection.upstream_is_blocked(False)
 
