@@ -123,7 +123,8 @@ class ChunkedDecoder:
             return self._read_data_end(data, position)
         step = self._read_trailers(data, position) if self._in_trailers else self._read_size(data, position)
         self._framing_bytes += step
-        if self._framing_bytes > _FRAMING_ALLOWANCE + _FRAMING_PER_BODY_BYTE * self.body_bytes:
+        # With what the size has just announced: as the usual chunk counts it, which is never refused.
+        if self._framing_bytes > _FRAMING_ALLOWANCE + _FRAMING_PER_BODY_BYTE * (self.body_bytes + self._remaining):
             raise self._error("more chunk framing than body")
         return step
 
@@ -164,11 +165,9 @@ class ChunkedDecoder:
         """Refuse an element that waiting can no longer complete, so that the reason is not a time-out."""
         if len(data) - position >= limit:
             raise self._error(f"chunk size line or trailers over {limit} bytes")
-        line_feed = data.find(b"\n", position)
-        while line_feed >= 0:
-            if line_feed == position or data[line_feed - 1] != 0x0D:
-                raise self._error("bare LF in chunk framing")
-            line_feed = data.find(b"\n", line_feed + 1)
+        # Counted, not searched line by line: this is asked again for every piece of trailers that come slowly.
+        if data.count(b"\n", position) != data.count(b"\r\n", position):
+            raise self._error("bare LF in chunk framing")
 
     def _readable_trailers(self, block: bytes) -> bytes:
         try:
