@@ -22,6 +22,7 @@ UNTIL_CLOSE = -2
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t \x21-\x7e\x80-\xff]*))?")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _MEMO_LIMIT = 256
+_MEMO_LINE_LIMIT = 64
 
 
 class ResponseHead:
@@ -92,7 +93,7 @@ def _read_status_line(line: bytes) -> tuple[int, int, bytes]:
         raise BadResponse(f"status line {line[:64]!r}, expected `HTTP/1.x NNN reason`")
     minor_version, status, reason = match.groups(b"")
     known = (int(status), int(minor_version), b"HTTP/1.1 %b %b\r\n" % (status, reason))
-    if len(_status_lines) < _MEMO_LIMIT:
+    if len(_status_lines) < _MEMO_LIMIT and len(line) <= _MEMO_LINE_LIMIT:
         _status_lines[line] = known
     return known
 
