@@ -144,6 +144,7 @@ def h11_requests(wire: bytes) -> list[Message]:
 class _Collector:
     def __init__(self) -> None:
         self.found: list[Message] = []
+        self.parser = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
         self.found.append(Message())
@@ -153,6 +154,9 @@ class _Collector:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.found[-1].fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.found[-1].method = self.parser.get_method()
 
     def on_body(self, part: bytes) -> None:
         self.found[-1].body += part
@@ -166,10 +170,9 @@ def llhttp_requests(wire: bytes) -> list[Message]:
     found: list[Message] = []
     while wire:
         collector = _Collector()
-        parser = httptools.HttpRequestParser(collector)
         rest = b""
         try:
-            parser.feed_data(wire)
+            collector.parser.feed_data(wire)
         except httptools.HttpParserUpgrade as error:
             rest = wire[error.args[0] :]
         except httptools.HttpParserError as error:
