@@ -26,7 +26,7 @@ Part = Literal["certificate", "ca_certificate", "crl"]
 
 ALPN_PROTOCOLS = ["http/1.1"]
 
-# Two, as OpenSSL, nginx and HAProxy send: browsers open connections in parallel and use a ticket once
+# Two, OpenSSL's own number: browsers open connections in parallel and use a ticket once
 # (docs/decisions/session-tickets.md). A resumed handshake sends one.
 TLS13_TICKETS = 2
 
