@@ -5,6 +5,7 @@ The helper modules stand beside the tests of the data path (tests/proxy) and are
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -44,3 +45,16 @@ def serve(material: TlsMaterial, tmp_path: Path) -> Iterator[Callable[..., LiveP
     """Start proxies in this process; each must have let go of everything when its test ends."""
     with ExitStack() as stack:
         yield lambda **site: stack.enter_context(LiveProxy(material, tmp_path, **site))
+
+
+@pytest.fixture
+def refused_port(closing: ExitStack) -> Callable[[], int]:
+    """Gives ports that are taken, so that nobody else gets them, and on which nobody listens."""
+
+    def take() -> int:
+        sock = closing.enter_context(socket.socket())
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+    return take

@@ -384,7 +384,9 @@ class Exchange:
         target.in_flight -= 1
         self.candidate = None
         self._tried += (target,)
-        following = rule.scheduler.choose(self.connection.balance_key, self._tried)
+        following = None
+        if self.retries < rule.attempts:
+            following = rule.scheduler.choose(self.connection.balance_key, self._tried)
         if following is None or not self._may_retry(rule):
             self.fail(error)
             return

@@ -202,11 +202,3 @@ class RealServer:
             thread.join(WAIT_S)
             assert not thread.is_alive(), "a script of the real server hangs"
         assert not self.errors, self.errors
-
-
-def refused_port() -> int:
-    """A port of this host on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
