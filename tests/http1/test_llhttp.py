@@ -92,7 +92,7 @@ def test_an_upgrade_ends_the_head_and_renews_the_parser(lines: bytes) -> None:
 
 
 def test_a_parser_that_was_not_renewed_reports_no_field() -> None:
-    """A mistake shows as a mismatch of the number of lines, never as a wrong field: the promise of the module's header."""
+    """A mistake shows as a mismatch of the number of lines, never as a wrong field (the header of llhttp.py)."""
     reader = request_reader()
     reader.fields_by_name(BASE + b"Content-Length: 30\r\n\r\n")
     assert reader.fields_by_name(BASE + b"X: y\r\n\r\n") == {}

@@ -402,6 +402,9 @@ def test_what_is_sent_twice_may_be() -> None:
 
 REPEATED: dict[str, tuple[bytes, dict[str, Any] | None]] = {
     "another_target": (b"POST /b?c HTTP/1.1", {"method": b"POST", "target": b"/b?c", "path": b"/b"}),
+    "without_query": (b"HEAD /b HTTP/1.1", {"method": b"HEAD", "target": b"/b", "path": b"/b"}),
+    "escapes": (b"GET /%62?%63 HTTP/1.1", {"target": b"/%62?%63", "path": b"/%62"}),
+    "asterisk": (b"OPTIONS * HTTP/1.1", {"target": b"*", "path": b"*"}),
     "absolute_target": (b"GET http://b/ HTTP/1.1", None),
     "older_version": (b"GET / HTTP/1.0", None),
 }
@@ -417,6 +420,13 @@ def test_repeated_fields(line: bytes, expected: dict[str, Any] | None) -> None:
     assert request is not None
     assert facts(request) == facts(read_request_head(line + b"\r\nHost: a.example\r\nAccept: x\r\n\r\n", 100))
     assert {name: getattr(request, name) for name in expected} == expected
+
+
+def test_repeated_fields_end_the_connection_again() -> None:
+    last = read_request_head(BASE + b"Connection: close\r\n\r\n", 100)
+    again = repeat_request_head(b"GET / HTTP/1.1", last)
+    assert again is not None
+    assert facts(again) == facts(last)
 
 
 START_LINES = {name: case for name, case in REFUSED.items() if b"\r\n" in case[0] and not case[0].startswith(BASE)}
