@@ -38,9 +38,7 @@ STATES = {  # case: ((weight, available), ...), indexes of the takers, all unava
 
 
 @pytest.mark.parametrize(("states", "indexes", "all_unavailable"), STATES.values(), ids=STATES)
-def test_takers(
-    states: tuple[tuple[int, bool], ...], indexes: tuple[int, ...], all_unavailable: bool
-) -> None:
+def test_takers(states: tuple[tuple[int, bool], ...], indexes: tuple[int, ...], all_unavailable: bool) -> None:
     group = [Candidate("10.0.0.5", port, w, None, available=a) for port, (w, a) in enumerate(states)]
     assert takers_of_work(group) == (tuple(group[at] for at in indexes), all_unavailable)
 

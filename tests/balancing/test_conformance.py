@@ -145,9 +145,7 @@ def test_any_key_will_do(make: Make) -> None:
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_only_takers_are_chosen(
-    name: str, states: list[tuple[int, bool, int]], seed: int, data: st.DataObject
-) -> None:
+def test_only_takers_are_chosen(name: str, states: list[tuple[int, bool, int]], seed: int, data: st.DataObject) -> None:
     group = candidates(*(weight for weight, _, _ in states))
     for candidate, (_, available, in_flight) in zip(group, states, strict=True):
         candidate.available = available

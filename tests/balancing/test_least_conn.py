@@ -69,9 +69,7 @@ def test_tried_idle_target_is_passed_over() -> None:
     assert scheduler.choose(b"", members) is None
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 500), st.integers(1, 100)), min_size=1, max_size=8), st.integers(0, 99)
-)
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 100)), min_size=1, max_size=8), st.integers(0, 99))
 def test_no_other_load_is_lower(states: list[tuple[int, int]], seed: int) -> None:
     members = group(*states)
     scheduler = LeastConnections(members, Random(seed).randrange)

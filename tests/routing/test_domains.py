@@ -73,9 +73,7 @@ def test_canonical_domain(domain: str, canonical: str) -> None:
     assert canonical_domain(domain) == canonical
 
 
-@pytest.mark.parametrize(
-    "domain", ["", "*", "*.", ".*", "*.a.*", "a.*.b", "*a.example", "b\u00fccher.example"]
-)
+@pytest.mark.parametrize("domain", ["", "*", "*.", ".*", "*.a.*", "a.*.b", "*a.example", "b\u00fccher.example"])
 def test_refused_domain(domain: str) -> None:
     with pytest.raises(ValueError):
         DomainTable({domain: 1})

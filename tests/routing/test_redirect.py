@@ -83,9 +83,7 @@ def test_location(
 
 
 def test_slash_location() -> None:
-    assert (
-        slash_location(b"https", b"a.example", 8443, b"/abc/", b"?x=1") == b"https://a.example:8443/abc/?x=1"
-    )
+    assert slash_location(b"https", b"a.example", 8443, b"/abc/", b"?x=1") == b"https://a.example:8443/abc/?x=1"
 
 
 def test_without_any_host_there_is_no_location() -> None:

@@ -13,9 +13,7 @@ def table(*urls: str) -> UrlTable[str]:
     return UrlTable([(url, url) for url in urls])
 
 
-SHOP = table(
-    "/", "=/exact", "/exact", "/api", "/api/v2", "^~/static", "/docs/", "~\\.png$", "~*\\.JPG$", "~^/api/v2/x"
-)
+SHOP = table("/", "=/exact", "/exact", "/api", "/api/v2", "^~/static", "/docs/", "~\\.png$", "~*\\.JPG$", "~^/api/v2/x")
 BARE = table("/abc", "~^/r", "~*^/R2")
 SLASH = table("/", "/abc/", "^~/down/", "/both", "/both/", "/named/", "=/named", "/a/b/", "~^/abc")
 
