@@ -21,6 +21,7 @@ from socket import IPPROTO_TCP, SO_LINGER, SOCK_STREAM, SOL_SOCKET, TCP_INFO
 from typing import TYPE_CHECKING, Any, cast
 
 from clb.errors import (
+    BadChunk,
     BadRequest,
     BadRequestLine,
     BodyTimeout,
@@ -45,8 +46,6 @@ from clb.tls.failures import handshake_failure_reason
 if TYPE_CHECKING:
     from clb.proxy.listener import ListenerRuntime
 
-BUFFER_LIMIT_BYTES = 64 * 1024
-"""Plaintext that may wait behind the current request before reading stops at once."""
 READ_BUFFER_BYTES = 64 * 1024
 REST_AFTER_S = 5.0
 """An idle connection that old gives back what it keeps for its next request."""
@@ -351,6 +350,8 @@ class Downstream(asyncio.BufferedProtocol):
             if self.phase is _HEAD:
                 self._idle_deadline = self.deadline = self.clock.now() + self.runtime.timeouts.keepalive
                 self._go_on()
+            elif self.phase is _LINGER:
+                self.deadline = self.clock.now() + self.runtime.timeouts.linger
             return
         self.deadline = self.clock.now() + exchange.idle_timeout_s()
         if exchange.upstream is not None:
@@ -515,9 +516,10 @@ class Downstream(asyncio.BufferedProtocol):
     def _next_head(self) -> bytes:
         """Take a complete head from the buffer; nothing while it is incomplete."""
         limits = self.runtime.limits
-        while self._buffer[:2] == b"\r\n":
-            self._buffer = self._buffer[2:]  # May stand before a request line (RFC 9112 section 2.2).
-        buffer = self._buffer
+        start = 0
+        while self._buffer.startswith(b"\r\n", start):
+            start += 2  # May stand before a request line (RFC 9112 section 2.2).
+        self._buffer = buffer = self._buffer[start:]
         if buffer[:1] == b"\r":
             if len(buffer) > 1:
                 raise BadRequestLine("bare CR before the request line")
@@ -541,7 +543,7 @@ class Downstream(asyncio.BufferedProtocol):
         self.phase = _BODY
         limits = self.runtime.limits
         if length == CHUNKED:
-            self._body_decoder = ChunkedDecoder(BadRequest, limits.header_bytes)
+            self._body_decoder = ChunkedDecoder(BadChunk, limits.header_bytes)
         else:
             self._body_remaining = length
             if length > limits.body_bytes:
@@ -697,7 +699,8 @@ class Downstream(asyncio.BufferedProtocol):
             # The answer is out and the body is not in: what still comes is not another request.
             self._linger()
         elif closes:
-            self._close()
+            # A reset for requests that are not served any more must not overtake the answer.
+            self._linger() if self._is_read_paused else self._close()
         else:
             self.phase = _HEAD
             if not self.is_write_blocked:
@@ -799,7 +802,8 @@ class Downstream(asyncio.BufferedProtocol):
         self._say_goodbye()
         self.phase = _LINGER
         self._buffer = b""
-        self.deadline = self.clock.now() + self.runtime.timeouts.linger
+        timeouts = self.runtime.timeouts
+        self.deadline = self.clock.now() + (timeouts.send if self.is_write_blocked else timeouts.linger)
         self._is_upstream_blocked = False
         self._resume_reading()
         self.transport.write_eof()
