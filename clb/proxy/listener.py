@@ -27,6 +27,7 @@ from clb.proxy.forwarded import contains
 from clb.proxy.replies import error_reply
 from clb.proxy.rule import RuleRuntime
 from clb.routing.router import Router
+from clb.tls.contexts import ListenerContexts
 
 if TYPE_CHECKING:
     from clb.proxy.exchange import Exchange
@@ -73,7 +74,7 @@ class ListenerRuntime:
         config: Listener,
         router: Router[RuleRuntime],
         rules: Sequence[RuleRuntime],
-        tls_context: ssl.SSLContext | None,
+        contexts: ListenerContexts | None,
         clock: Clock,
         request_ids: RequestIds,
         access_log: AccessLogger,
@@ -85,7 +86,9 @@ class ListenerRuntime:
         self.limits: Limits = config.limits
         self.router = router
         self.rules = rules
-        self.tls_context = tls_context
+        self.contexts = contexts
+        """Certificates may be replaced in these; connections are made from `tls_context`. None on an http listener."""
+        self.tls_context = contexts.base if contexts is not None else None
         self.scheme = config.protocol.encode("ascii")
         self.verifies_clients = config.ssl_mode == "mutual"
         self.clock = clock

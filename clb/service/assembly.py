@@ -63,15 +63,15 @@ def _build_listener(
         RouteSpec(domain=rule.config.domain, url=rule.config.url, value=rule, default=rule.config.default)
         for rule in rules
     )
-    tls_context = None
+    contexts = None
     if listener.protocol == "https":
-        tls_context = build_contexts(listener, load_balancer.name, materials).base
+        contexts = build_contexts(listener, load_balancer.name, materials)
     return ListenerRuntime(
         load_balancer.name,
         listener,
         router,
         rules,
-        tls_context,
+        contexts,
         surroundings.clock,
         request_ids,
         surroundings.access_log,

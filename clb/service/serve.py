@@ -169,5 +169,21 @@ async def _end(process: _Process) -> None:
     process.events.flush()
     process.access_log.close()
     for listener in process.listeners:
-        _logger.info("ledger", extra=fields(listener=listener.name, **asdict(listener.ledger.snapshot())))
+        _log_totals(listener)
     _logger.log(logging.WARNING if cut else logging.INFO, "stopped", extra=fields(connections_cut=cut))
+
+
+def _log_totals(listener: ListenerRuntime) -> None:
+    """Tell what a listener counted: until the ledger is durable, the log is where it ends."""
+    ledger = listener.ledger
+    _logger.info("ledger", extra=fields(listener=listener.name, **asdict(ledger.snapshot())))
+    _logger.info(
+        "handshakes",
+        extra=fields(
+            listener=listener.name,
+            connections=ledger.connections,
+            full=ledger.handshakes_full,
+            resumed=ledger.handshakes_resumed,
+            **{f"failed_{reason}": count for reason, count in sorted(ledger.handshakes_failed.items())},
+        ),
+    )
