@@ -428,6 +428,9 @@ class Exchange:
         self.error_reason = error.reason
         connection = self.connection
         connection.count_refusal(error)
+        if self._held_head:
+            # The answer's head waited for a first chunk that turned out to be none: nothing of it has been sent.
+            self._held_head, self._is_answer_begun = b"", False
         if self._is_answer_begun or error.client_status is None:
             # The client must not take what it has for the whole answer.
             self._end(is_reusable=False, is_cut=True)
