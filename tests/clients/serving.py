@@ -38,7 +38,7 @@ class Serving:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONDEVMODE": "0", "PYTHONWARNINGS": "default", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONWARNINGS": "default", "PYTHONUNBUFFERED": "1"},
         )
         streams = ((self._process.stderr, self.lines), (self._process.stdout, self.access))
         self._readers = [threading.Thread(target=self._read, args=each, daemon=True) for each in streams]

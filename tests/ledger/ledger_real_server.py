@@ -99,6 +99,9 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
         elif kind == "cut":
             write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (2 * size, body_of(size)))
+        elif kind == "die":
+            write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (2 * size, body_of(size)))
+            self.reset()
         elif kind == "empty":
             write(b"HTTP/1.1 204 No Content\r\n\r\n")
         elif kind == "early":
