@@ -225,9 +225,16 @@ def test_decrypt_body_takes_whole_records_up_to_its_limit() -> None:
     engine, client = connected()
     wire = body_wire(client, 5)
     assert engine.decrypt(wire) == b"b" * 1000
-    assert engine.decrypt_body(1500) == [b"b" * 1000] * 2
+    assert engine.decrypt_body(b"", 1500) == [b"b" * 1000] * 2
     assert engine.has_more
-    assert engine.decrypt_body(2000) == [b"b" * 1000] * 2
+    assert engine.decrypt_body(b"", 2000) == [b"b" * 1000] * 2
+    assert not engine.has_more
+    assert_adds_up(engine, client)
+
+
+def test_decrypt_body_takes_the_wire_itself() -> None:
+    engine, client = connected()
+    assert engine.decrypt_body(memoryview(body_wire(client, 3)), 10_000) == [b"b" * 1000] * 3
     assert not engine.has_more
     assert_adds_up(engine, client)
 
@@ -236,7 +243,7 @@ def test_decrypt_body_ends_at_a_partial_record() -> None:
     engine, client = connected()
     wire = body_wire(client, 3)
     engine.decrypt(wire[:-1])
-    assert engine.decrypt_body(10_000) == [b"b" * 1000]
+    assert engine.decrypt_body(b"", 10_000) == [b"b" * 1000]
     assert not engine.has_more
     assert engine.decrypt(wire[-1:]) == b"b" * 1000
     assert_adds_up(engine, client)
@@ -245,7 +252,7 @@ def test_decrypt_body_ends_at_a_partial_record() -> None:
 def test_decrypt_body_ends_at_the_close_of_the_peer() -> None:
     engine, client = connected()
     engine.decrypt(body_wire(client, 2) + client.close())
-    assert engine.decrypt_body(1 << 20) == [b"b" * 1000]
+    assert engine.decrypt_body(b"", 1 << 20) == [b"b" * 1000]
     assert engine.peer_closed
     assert not engine.has_more
     assert_adds_up(engine, client)
@@ -337,7 +344,7 @@ def test_close_is_one_alert_of_overhead(version: str) -> None:
         client.tls.unwrap()
         assert engine.decrypt(client.take()) == b""
         assert engine.peer_closed
-        assert engine.decrypt_body(1) == []
+        assert engine.decrypt_body(b"", 1) == []
         assert not engine.has_more
     assert_adds_up(engine, client)
 
