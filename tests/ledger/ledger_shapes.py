@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ledger_client import Client
 from ledger_real_server import body_of
+from tls_lab import VERSIONS
 
 
 def request(path: str, *fields: str, method: str = "GET", host: str = "a.test", version: str = "1.1") -> bytes:
@@ -142,3 +143,19 @@ SHAPES = {
     "refused": Shape(b"GET / HTTP/1.1\r\n\r\n", _to_the_end(400, -1), early=True),
     "tunnel": Shape(UPGRADE, _tunnel, early=True),
 }
+
+
+def play(client: Client, shape: Shape) -> None:
+    """Everything from the handshake to the last FIN."""
+    if client.ssl_object is None:
+        client.send(shape.first)
+    elif shape.early:
+        client.shake_hands(shape.first)
+    else:
+        client.shake_hands(wait_for_tickets=client.ssl_object.context.maximum_version == VERSIONS["TLSv1.3"])
+        if shape.first:
+            client.send(shape.first)
+    shape.play(client)
+    if shape.says_goodbye and client.ssl_object is not None:
+        client.say_goodbye()
+    client.finish()

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 from ledger_client import Client
 from ledger_lab import VERSIONS, Lab
-from ledger_shapes import SHAPES
-from test_orderly import MIB, play
+from ledger_shapes import SHAPES, play, request
 
 from clb.metering.counters import Traffic
 
@@ -84,12 +83,12 @@ def test_ledger_equals_what_wireshark_reads(
                 for name in [*SHAPES, "ten_mebibytes"]:
                     client = Client(port, context, session=resumed)
                     if name == "ten_mebibytes":
-                        client.shake_hands(b"GET /bytes/%d HTTP/1.1\r\nHost: a.test\r\n\r\n" % (10 * MIB))
+                        client.shake_hands(request(f"/bytes/{10 << 20}"))
                         client.read_answer()
                         client.say_goodbye()
                         client.finish()
                     else:
-                        play(lab, client, SHAPES[name])
+                        play(client, SHAPES[name])
                     seen[client.port] = client, lab.ledger("mutual").wait_for(client.port)
     read = read_capture(tmp_path / "capture", keys, port)
     for client_port, (client, traffic) in seen.items():

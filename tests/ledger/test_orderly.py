@@ -7,24 +7,9 @@ from ledger_checks import assert_exact
 from ledger_client import Client
 from ledger_lab import VERSIONS, Lab
 from ledger_real_server import body_of
-from ledger_shapes import SHAPES, Shape, request, upload
+from ledger_shapes import SHAPES, Shape, play, request, upload
 
 MIB = 1 << 20
-
-
-def play(lab: Lab, client: Client, shape: Shape) -> None:
-    if client.ssl_object is None:
-        client.send(shape.first)
-    elif shape.early:
-        client.shake_hands(shape.first)
-    else:
-        client.shake_hands(wait_for_tickets=client.ssl_object.context.maximum_version == VERSIONS["TLSv1.3"])
-        if shape.first:
-            client.send(shape.first)
-    shape.play(client)
-    if shape.says_goodbye and client.ssl_object is not None:
-        client.say_goodbye()
-    client.finish()
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -35,7 +20,7 @@ def test_ledger_equals_the_observers_books(lab: Lab, version: str, kind: str, li
     mutual = listener == "mutual"
     session = lab.session(version, mutual=mutual) if kind == "resumed" else None
     client = Client(lab.relays[listener].port, lab.context(version, mutual=mutual), session=session)
-    play(lab, client, shape)
+    play(client, shape)
     assert client.ssl_object is not None
     assert client.ssl_object.version() == version
     assert client.ssl_object.session_reused == (kind == "resumed")
@@ -101,7 +86,7 @@ PLAIN = [
 @pytest.mark.parametrize("shape", [SHAPES[name] for name in PLAIN], ids=PLAIN)
 def test_on_a_plain_listener_billed_is_wire(lab: Lab, shape: Shape) -> None:
     client = Client(lab.relays["plain"].port)
-    play(lab, client, shape)
+    play(client, shape)
     traffic = assert_exact(lab, "plain", client)
     assert (traffic.billed_in, traffic.billed_out) == (traffic.wire_in, traffic.wire_out)
 
