@@ -16,6 +16,7 @@ from clb.balancing.candidate import Candidate
 from clb.config.models import Redirect
 from clb.errors import (
     BadHost,
+    BadRequest,
     BadTarget,
     ClbError,
     DownstreamAborted,
@@ -72,6 +73,7 @@ class Exchange:
     _is_sticky_new = False
     _is_answer_begun = False
     _is_own_reply = False
+    _is_refused = False
     _encodes_chunks = False
     _held_head = b""
     _closes_after = False
@@ -426,6 +428,7 @@ class Exchange:
     def fail(self, error: ClbError) -> None:
         """End the exchange with the error's reply, or by cutting an answer that has begun."""
         self.error_reason = error.reason
+        self._is_refused = isinstance(error, BadRequest)
         connection = self.connection
         connection.count_refusal(error)
         if self._held_head:
@@ -492,6 +495,8 @@ class Exchange:
         )
 
     def _reply_keeps_alive(self) -> bool:
+        if self._is_refused:
+            return False  # Whoever sends what is not HTTP may mean something else by what follows.
         return bool(self.request.minor_version) and self.connection.may_go_on(self.request)
 
     def _reply(self, status: int, reply: bytes) -> None:

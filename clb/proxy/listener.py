@@ -22,6 +22,7 @@ from clb.http1.repeated import RepeatedHeads
 from clb.http1.request import RequestHead
 from clb.metering.counters import ListenerLedger, RuleLedger, Traffic
 from clb.proxy.clock import Clock
+from clb.proxy.connection import ClientConnection
 from clb.proxy.downstream import Downstream
 from clb.proxy.forwarded import contains
 from clb.proxy.replies import error_reply
@@ -97,7 +98,7 @@ class ListenerRuntime:
         self.guard = DesyncGuard(config.desync_guard, config.limits.header_bytes)
         self.repeated_heads = RepeatedHeads()
         self.is_draining = False
-        self.connections: set[Downstream] = set()
+        self.connections: set[ClientConnection] = set()
         self.next_request_id = request_ids.next
         self._events = events
         self._serials: Iterator[int] = iter(range(1, 1 << 62))
@@ -157,7 +158,7 @@ class ListenerRuntime:
         """Number a connection."""
         return next(self._serials)
 
-    def admit(self, connection: Downstream) -> bool:
+    def admit(self, connection: ClientConnection) -> bool:
         """Take a new connection in, or say no when the listener is full."""
         if len(self.connections) >= self.limits.connections:
             self.ledger.refused["connections"] += 1
@@ -173,7 +174,7 @@ class ListenerRuntime:
         self.ledger.opened(connection)
         return True
 
-    def ended(self, connection: Downstream, traffic: Traffic) -> None:
+    def ended(self, connection: ClientConnection, traffic: Traffic) -> None:
         """Close a connection's account."""
         if connection not in self.connections:
             return
@@ -196,7 +197,7 @@ class ListenerRuntime:
         exchanges = (connection.exchange for connection in self.connections)
         return rule.ledger.snapshot(each for each in exchanges if each is not None and each.rule is rule)
 
-    def established(self, connection: Downstream) -> None:
+    def established(self, connection: ClientConnection) -> None:
         """Count a handshake that is done."""
         if connection.resumed:
             self.ledger.handshakes_resumed += 1
@@ -204,7 +205,7 @@ class ListenerRuntime:
             self.ledger.handshakes_full += 1
         connection.measure_rtt()
 
-    def handshake_failed(self, connection: Downstream, reason: str, error: Exception | None) -> None:
+    def handshake_failed(self, connection: ClientConnection, reason: str, error: Exception | None) -> None:
         """Count and tell of a handshake that is not."""
         self.ledger.handshakes_failed[reason] += 1
         self._events.log(
@@ -220,7 +221,7 @@ class ListenerRuntime:
         """Count what clb turned away or could not serve."""
         self.ledger.refused[error.reason] += 1
 
-    def record_broken(self, connection: Downstream, error: ssl.SSLError) -> None:
+    def record_broken(self, connection: ClientConnection, error: ssl.SSLError) -> None:
         """Count a record that broke an established session, or the client's alert that ended it."""
         self.ledger.refused["broken_record"] += 1
         self._events.log(
@@ -231,7 +232,7 @@ class ListenerRuntime:
             detail=error.reason or str(error),
         )
 
-    def log_refusal(self, connection: Downstream, error: ClbError, status: int, request_id: bytes) -> None:
+    def log_refusal(self, connection: ClientConnection, error: ClbError, status: int, request_id: bytes) -> None:
         """Tell of a request that was refused before it became an exchange."""
         self._events.log(
             logging.INFO,
