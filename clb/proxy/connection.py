@@ -53,6 +53,8 @@ class Phase(Enum):
 
 
 _PROXY_HEADER, _HANDSHAKE, _HEAD, _BODY, _ANSWER, _TUNNEL, _LINGER, _CLOSED = Phase
+_DEAF = (_LINGER, _CLOSED)
+"""Nothing is decrypted any more: behind our close_notify OpenSSL takes what still comes for a fault."""
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -287,7 +289,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                     self._receive(plaintext)
                 else:
                     self._write(engine.take_outgoing())  # A renegotiation's refusal, or the answer to a key update.
-            while engine.has_more and not self._is_read_paused and self.phase is not _CLOSED:
+            while engine.has_more and not self._is_read_paused and self.phase not in _DEAF:
                 if self.phase is _BODY and self._body_remaining > RECORD_PLAINTEXT and not self._is_pumping:
                     self._receive_body(engine.decrypt_body(b"", self._body_remaining - RECORD_PLAINTEXT))
                     continue

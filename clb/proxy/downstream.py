@@ -389,7 +389,7 @@ class Downstream(ClientConnection):
             return
         self.transport.resume_reading()
         engine = self.engine
-        if engine is not None and engine.has_more and not self._is_pumping:
+        if engine is not None and engine.has_more and not self._is_pumping and self.phase is not _LINGER:
             self._decrypt(engine, b"")
 
     # --- what the sweep and the drain ask for ---

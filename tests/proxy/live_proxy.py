@@ -110,19 +110,21 @@ class LiveProxy:
         self._clients.append(client)
         return client
 
-    def narrow(self, client: Client) -> Downstream:
-        """Make the kernel's buffer towards a client so small that a client which does not read is felt soon."""
+    def narrow(self, client: Client, *, blocks_at_once: bool = False) -> Downstream:
+        """Make the buffers towards a client so small that a client which does not read is felt soon, or at once."""
+        port = client.sock.getsockname()[1]
 
-        def find() -> Downstream:
-            port = client.sock.getsockname()[1]
-            (found,) = (
-                one for listener in self.listeners.values() for one in listener.connections if one.client_port == port
-            )
-            found.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            return found
+        def find() -> list[Downstream]:
+            connections = [one for listener in self.listeners.values() for one in listener.connections]
+            return [one for one in connections if one.client_port == port]
 
-        self.wait_until(lambda: any(listener.connections for listener in self.listeners.values()))
-        return self.call(find)
+        self.wait_until(lambda: bool(find()))
+        (found,) = self.call(find)
+        sock = found.transport.get_extra_info("socket")
+        self.call(lambda: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096))
+        if blocks_at_once:
+            self.call(lambda: found.transport.set_write_buffer_limits(high=0))
+        return found
 
     def call(self, ask: Callable[[], T]) -> T:
         """Run a function between two callbacks of the loop."""

@@ -107,7 +107,8 @@ class Client:
         """Send no more, and go on reading."""
         if self.tls is not None:
             self.sock.sendall(self.close_notify())
-        self.sock.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # The other side may have answered the close_notify with its own end.
+            self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Cut the connection with RST."""
