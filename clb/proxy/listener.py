@@ -140,6 +140,8 @@ class ListenerRuntime:
                 connection.deadline_passed()
             else:
                 connection.rest(now)
+            if self.is_draining:
+                connection.drain()  # An answer that had begun before could not say that it is the last.
         for rule in self.rules:
             for candidate in rule.candidates:
                 candidate.payload.sweep(now)

@@ -50,7 +50,11 @@ class Client:
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(WAIT_S)
-        self.sock.connect((address, port))
+        try:
+            self.sock.connect((address, port))
+        except BaseException:
+            self.sock.close()
+            raise
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self._ended = False
@@ -60,7 +64,13 @@ class Client:
         if context is not None:
             self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name, session=session)
-            self._shake_hands(self.tls)
+            try:
+                self._shake_hands(self.tls)
+            except BaseException:
+                with suppress(OSError):
+                    self._flush()  # The alert.
+                self.sock.close()
+                raise
 
     def _shake_hands(self, tls: ssl.SSLObject) -> None:
         while True:
