@@ -142,10 +142,11 @@ class LiveProxy:
 
     def log_lines(self, count: int) -> list[dict[str, Any]]:
         """The first `count` lines of the access log."""
-        self.wait_until(lambda: self._flushed().count(b"\n") >= count)
-        return [json.loads(line) for line in self._flushed().splitlines()]
+        self.wait_until(lambda: self.written_log().count(b"\n") >= count)
+        return [json.loads(line) for line in self.written_log().splitlines()]
 
-    def _flushed(self) -> bytes:
+    def written_log(self) -> bytes:
+        """All of the access log; only to be asked for on the loop, by `call`."""
         self._access_log.flush()
         return self._log_file.read_bytes()
 
