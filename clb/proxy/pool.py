@@ -88,7 +88,9 @@ class TargetPool:
 
     def forget(self, upstream: Upstream) -> None:
         """Count a connection that is gone, and dial for whoever waits."""
-        self._connections.discard(upstream)
+        if upstream not in self._connections:
+            return
+        self._connections.remove(upstream)
         self._open -= 1
         if upstream in self.idle:
             self.idle.remove(upstream)
@@ -152,8 +154,11 @@ class TargetPool:
             exchange.dial_failed(DialRefused(f"{self.label.decode()}: closed as soon as it was made"))
 
     def _not_made(self, upstream: Upstream) -> None:
-        # Time can run out when the connection is there and nobody knows yet: then `forget` counts it.
-        if upstream not in self._connections:
+        if upstream in self._connections:
+            # Time ran out just when the connection was made. The loop closes it and does not tell.
+            upstream.close()
+            self.forget(upstream)
+        else:
             self._open -= 1
             self._serve_queue()
 
