@@ -199,6 +199,16 @@ def test_empty_lines_before_a_request_are_passed_over_at_little_cost(serve, real
     assert time.process_time() - started_at < 2
 
 
+def test_an_idle_connection_rests_and_wakes_up(serve, real_server, monkeypatch):
+    monkeypatch.setattr("clb.proxy.downstream.REST_AFTER_S", 0.0)
+    proxy = serve(targets=[real_server.port])
+    client = proxy.connect()
+    for _ in range(2):
+        assert client.ask(fields=SHARED).status == 200
+        (connection,) = proxy.call(lambda: tuple(proxy.listener.connections))
+        proxy.wait_until(lambda: connection._last_head is None)  # noqa: B023
+
+
 def test_a_slow_client_has_time_for_an_early_answer(serve, closing):
     server = closing.enter_context(RealServer(script=lambda c: (c.read_head(), c.send(LARGE), c.read_to_end())))
     proxy = serve(targets=[server.port], timeouts={"linger": "100ms", "send": "1h"})

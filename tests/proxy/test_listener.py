@@ -110,6 +110,17 @@ def test_a_certificate_that_is_required_and_missing(serve, real_server, material
     assert real_server.requests == []
 
 
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
+def test_a_client_key_that_is_too_weak(serve, real_server, material, version):
+    mutual = {"ssl_mode": "mutual", "ca_certificate": "partners", "min_client_key_bits": 4096}
+    proxy = serve(targets=[real_server.port], **mutual)
+    client = proxy.connect(context=material.client_context(version=version, with_weak_certificate=True))
+    client.send(request())
+    assert client.read_to_end() == b""
+    assert proxy.listener.ledger.handshakes_failed == {"weak_key": 1}
+    assert real_server.requests == []
+
+
 def test_a_broken_record_ends_the_session(serve, closing):
     """And whatever was under way on it."""
     release = threading.Event()

@@ -66,6 +66,12 @@ def test_a_path_without_its_slash_is_redirected(serve, servers):
     assert ask(client, "/dir/").body == b"a"
 
 
+def test_a_redirect_to_the_slash_needs_a_host(serve, servers):
+    client = serve(rules=[rule(servers["a"].port, url="/dir/")]).connect()
+    client.send(b"GET /dir HTTP/1.0\r\n\r\n")
+    assert client.read_to_end().startswith(b"HTTP/1.1 400 ")
+
+
 REDIRECTS = {  # case: (redirect, path, status, location)
     "to_https": ({"scheme": "https"}, "/a?b=c", 301, b"https://shop.example.com/a?b=c"),
     "to_another_port": ({"scheme": "https", "port": 8443}, "/", 301, b"https://shop.example.com:8443/"),

@@ -18,6 +18,7 @@ class TlsMaterial:
         self._clients_authority = trustme.CA(organization_name="Partners")
         server = self._authority.issue_cert(HOST, "*.example.com")
         self.client = self._clients_authority.issue_cert("alice@partner.example")
+        self.weak_client = self._clients_authority.issue_cert("bob@partner.example", key_type=trustme.KeyType.RSA)
         self.certificate, self.private_key = directory / "web.pem", directory / "web.key"
         server.cert_chain_pems[0].write_to_path(self.certificate)
         server.private_key_pem.write_to_path(self.private_key)
@@ -25,7 +26,11 @@ class TlsMaterial:
         self._clients_authority.cert_pem.write_to_path(self.clients_ca)
 
     def client_context(
-        self, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, with_certificate: bool = False
+        self,
+        *,
+        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        with_certificate: bool = False,
+        with_weak_certificate: bool = False,
     ) -> ssl.SSLContext:
         """A client's side that trusts the server's CA and speaks exactly one version."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -33,4 +38,6 @@ class TlsMaterial:
         context.minimum_version = context.maximum_version = version
         if with_certificate:
             self.client.configure_cert(context)
+        if with_weak_certificate:
+            self.weak_client.configure_cert(context)
         return context
