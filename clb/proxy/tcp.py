@@ -1,6 +1,6 @@
 """What the kernel knows of a TCP connection, and how an address is written.
 
-Owns:      TCP_INFO, the reset.
+Owns:      TCP_INFO, the reset, what is left to read behind one.
 Elsewhere: what is made of the figures (metering/counters.py, the access log).
 """
 
@@ -36,6 +36,21 @@ def reset_on_close(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     with suppress(OSError, AttributeError):  # Gone already, or no socket at all (a test's).
         sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+
+
+def read_rest(transport: asyncio.Transport, buffer: memoryview) -> int:
+    """Read from a connection that the loop has given up and is about to close; 0 when nothing is left."""
+    sock = transport.get_extra_info("socket")
+    try:
+        raw = _socket.socket(sock.family, SOCK_STREAM, 0, sock.fileno())
+    except (OSError, AttributeError):
+        return 0
+    try:
+        return raw.recv_into(buffer)
+    except OSError:
+        return 0
+    finally:
+        raw.detach()
 
 
 def plain_address(address: str) -> bytes:

@@ -18,6 +18,7 @@ from clb.errors import BadResponse, ClbError, UpstreamClosed
 from clb.http1.chunked import ChunkedDecoder
 from clb.http1.head_end import response_head_end
 from clb.http1.response import UNTIL_CLOSE, ResponseHead, read_response_head
+from clb.proxy.tcp import read_rest
 
 if TYPE_CHECKING:
     from clb.proxy.exchange import Exchange
@@ -153,11 +154,25 @@ class Upstream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the pool, and the exchange if one was waiting."""
+        if exc is not None and self.exchange is not None:
+            self._read_rest(self.exchange)
         self._phase = _CLOSED
         self.pool.forget(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.upstream_failed(UpstreamClosed(f"{exc or 'end of stream'} before the answer was complete"))
+
+    def _read_rest(self, exchange: Exchange) -> None:
+        """Take an answer that came before the reset.
+
+        A real server that refuses a body answers and closes; clb, still writing, is told of the reset first.
+        """
+        while self.exchange is exchange and not self.is_read_paused:
+            nbytes = read_rest(self.transport, _read_buffer)
+            if not nbytes:
+                return
+            exchange.connection.upstream_is_blocked(True)  # It takes nothing any more, so it is not lent again.
+            self.buffer_updated(nbytes)
 
     def pause_writing(self) -> None:
         """The real server takes no more for now: stop reading from the client."""

@@ -196,6 +196,7 @@ class RealServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._threads[0].join(WAIT_S)  # The one that accepts, so that nobody comes in behind this.
         for conversation in self.conversations:
             conversation.close()
         for thread in self._threads:

@@ -12,6 +12,8 @@ from real_server import OK, WAIT_S, RealServer
 from clb.proxy.downstream import Phase
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["https", "http"])
+TOO_LARGE = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"
+TOO_LARGE_CHUNKED = b"HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbig\r\n0\r\n\r\n"
 LENGTH = "Content-Length: 100000\r\n"
 
 
@@ -106,6 +108,27 @@ def test_an_answer_before_the_real_server_took_the_whole_body_leaves_the_client_
     assert client.read_answer().status == 200
     assert client.ask("/next").status == 200
     assert len(server.conversations) == 2
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("size", [50_000, 3_000_000], ids=["all_sent", "still_sending"])
+@pytest.mark.parametrize("answer", [TOO_LARGE, TOO_LARGE_CHUNKED], ids=["length", "chunked"])
+def test_an_answer_that_a_reset_follows_is_not_lost(serve, closing, protocol, size, answer):
+    """A real server that refuses a body answers and closes, and its kernel resets what is still coming in."""
+
+    def script(conversation):
+        conversation.read_head()
+        conversation.send(answer)
+        conversation.socket.close()
+
+    server = closing.enter_context(RealServer(script=script))
+    proxy = serve(protocol=protocol, targets=[server.port])
+    for _ in range(10):
+        client = proxy.connect(protocol)
+        client.send(request(method="POST", fields=f"Content-Length: {size}\r\n"))
+        for _ in range(size // 50_000):
+            client.send(b"x" * 50_000)
+        assert client.read_answer().status == 413
 
 
 def test_a_real_server_that_closes_during_the_body_is_a_bad_gateway(serve, closing):
