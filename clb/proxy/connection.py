@@ -20,7 +20,7 @@ from clb.metering.counters import RuleLedger, Traffic, after_abort
 from clb.proxy.exchange import NEVER, Exchange
 from clb.proxy.forwarded import contains
 from clb.proxy.proxy_protocol import BadProxyHeader, read_proxy_header
-from clb.proxy.tcp import acknowledged_bytes, plain_address, reset_on_close, round_trip_us
+from clb.proxy.tcp import acknowledged_bytes, plain_address, reset_on_close, round_trip_us, set_write_marks
 from clb.tls.client_identity import ClientCertificateRefused, check_client_chain, client_identity_headers
 from clb.tls.engine import RECORD_PLAINTEXT, Progress, TlsEngine, record_expansion
 from clb.tls.failures import handshake_failure_reason
@@ -223,6 +223,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with whatever the listener speaks first."""
         self.transport = cast(asyncio.Transport, transport)
+        set_write_marks(self.transport)
         runtime = self.runtime
         self.accepted_at = self.clock.now()
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")

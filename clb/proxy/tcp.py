@@ -1,6 +1,6 @@
 """What the kernel knows of a TCP connection, and how an address is written.
 
-Owns:      TCP_INFO, the reset, what is left to read behind one.
+Owns:      TCP_INFO, the reset, what is left to read behind one, how much may wait to be written.
 Elsewhere: what is made of the figures (metering/counters.py, the access log).
 """
 
@@ -15,8 +15,16 @@ from socket import IPPROTO_TCP, SO_LINGER, SOCK_STREAM, SOL_SOCKET, TCP_INFO
 
 # tcpi_rtt and tcpi_bytes_acked in Linux' struct tcp_info.
 _RTT_OFFSET, _ACKED_OFFSET, _TCP_INFO_BYTES = 68, 120, 128
+HIGH_WATER_BYTES, LOW_WATER_BYTES = 128 * 1024, 32 * 1024
+"""Two reads may wait to be written before the other side is paused. The loop's own marks are 64 KiB and (its default
+being a quarter of 64, not of 64 KiB) next to nothing: every read of a long body paused and resumed the other side."""
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time at all."""
+
+
+def set_write_marks(transport: asyncio.Transport) -> None:
+    """Say how much may wait in a transport before its protocol is told to pause, and when to go on."""
+    transport.set_write_buffer_limits(HIGH_WATER_BYTES, LOW_WATER_BYTES)
 
 
 def acknowledged_bytes(transport: asyncio.Transport) -> int | None:

@@ -18,7 +18,7 @@ from clb.errors import BadResponse, ClbError, UpstreamClosed
 from clb.http1.chunked import ChunkedDecoder
 from clb.http1.head_end import response_head_end
 from clb.http1.response import UNTIL_CLOSE, ResponseHead, read_response_head
-from clb.proxy.tcp import read_rest
+from clb.proxy.tcp import read_rest, set_write_marks
 
 if TYPE_CHECKING:
     from clb.proxy.exchange import Exchange
@@ -105,6 +105,7 @@ class Upstream(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast(asyncio.Transport, transport)
+        set_write_marks(self.transport)
         self.pool.adopt(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
