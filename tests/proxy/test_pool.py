@@ -168,6 +168,9 @@ class AbortedTransport(asyncio.Transport):
     def abort(self):
         pass
 
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
+
 
 class MadeTooLate:
     """A loop whose connections are made in the very moment in which the time for them runs out."""
