@@ -17,7 +17,7 @@ from clb.certificates.revocation import check_issuers, load_crl
 from clb.certificates.server import ServerCertificate
 from clb.config.faults import ConfigErrors, Fault, Problem
 from clb.config.faults import Path as KeyPath
-from clb.config.loader import read, read_source, sound_certificates
+from clb.config.loader import read, sound_certificates
 from clb.config.models import Config, Listener, LoadBalancer
 from clb.config.source import Source
 from clb.service.certificate_loading import CertificateLoader
@@ -46,19 +46,6 @@ class Inspection:
     materials: Materials | None
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
-
-
-def load_materials(config: Config, path: Path, *, now: datetime | None = None) -> Materials:
-    """All materials of a sound configuration, or `ConfigErrors` with everything that is wrong with them.
-
-    `path` is the file of the configuration, for the places of faults.
-    """
-    source = read_source(path)[0]
-    loader = CertificateLoader(config.certificates, now or datetime.now(UTC))
-    materials = _load(config, source, loader)
-    if loader.problems:
-        raise ConfigErrors(source.faults(loader.problems))
-    return materials
 
 
 def inspect(path: Path, *, now: datetime | None = None) -> Inspection:

@@ -19,7 +19,6 @@ from raw_client import Client
 from real_server import WAIT_S
 from tls_material import TlsMaterial
 
-from clb.config.loader import load
 from clb.config.models import Config
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.proxy import sweep as sweep_module
@@ -28,7 +27,7 @@ from clb.proxy.downstream import Downstream
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.sweep import Sweep
 from clb.service.assembly import Surroundings, build_listeners
-from clb.service.materials import load_materials
+from clb.service.materials import load_all
 
 T = TypeVar("T")
 
@@ -85,8 +84,7 @@ class LiveProxy:
         self._material = material
         file = directory / f"clb-{id(self)}.yaml"
         file.write_text(yaml.safe_dump(site(material, **keys)))
-        self._config = load(file)
-        self._materials = load_materials(self._config, file)
+        self._config, self._materials, _ = load_all(file)
         self._log_file = directory / f"access-{id(self)}.log"
         self.events = RecordedEvents()
         self.complaints: list[str] = []

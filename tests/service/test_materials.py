@@ -11,7 +11,7 @@ from certificate_lab import NOW, certificate, der, ec_key, pem, revocation_list
 
 from clb.config.faults import ConfigErrors
 from clb.config.loader import load
-from clb.service.materials import Inspection, inspect, load_all, load_materials
+from clb.service.materials import Inspection, inspect, load_all
 
 ROOT_KEY, WEB_KEY, API_KEY, OLD_KEY = (ec_key(name) for name in ("root", "web", "api", "old"))
 ROOT = certificate("root", ROOT_KEY, ca=True)
@@ -96,7 +96,6 @@ def test_everything_is_loaded(lay: Lay) -> None:
     )
     assert materials.admin is None
     assert warnings == materials.warnings == ()
-    assert load_materials(config, file, now=NOW).servers.keys() == materials.servers.keys()
     assert "BEGIN" not in repr(materials)
 
 
@@ -189,10 +188,8 @@ def test_faults_stand_at_the_key_that_names_the_file(
     assert told(inspection, file) == expected
     assert inspection.materials is None
     with pytest.raises(ConfigErrors) as caught:
-        load_materials(load(file), file, now=NOW)
-    assert tuple(caught.value.faults) == inspection.faults
-    with pytest.raises(ConfigErrors):
         load_all(file, now=NOW)
+    assert tuple(caught.value.faults) == inspection.faults
 
 
 def test_files_of_other_regions_are_only_warned_of(lay: Lay) -> None:
