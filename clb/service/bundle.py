@@ -1,0 +1,55 @@
+"""What the processes of a node are given to serve: the checked configuration and what it points to.
+
+Owns:      the two halves, one without any private key and one that is nothing else.
+Elsewhere: making them of files (loader.py); passing them on (channel.py); building listeners of them (assembly.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from clb.config.models import Config
+from clb.tls.contexts import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What may be shown of a server certificate."""
+
+    names: tuple[str, ...]
+    key_type: str
+    not_before: datetime
+    not_after: datetime
+    fingerprint: str
+    """SHA-256, lower case hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Everything but the private keys: what the supervisor and the control process may know."""
+
+    version: int
+    """Counts up with every configuration that is taken into service."""
+    config: Config
+    certificates: Mapping[str, CertificateFacts]
+    """Server certificates, by name."""
+    authorities: Mapping[str, bytes]
+    """PEM of the CA certificates, by name."""
+    revocations: Mapping[tuple[str, str], bytes]
+    """PEM of the revocation lists, by names of load balancer and listener."""
+    bases: Mapping[str, int]
+    """Which of the base contexts that were made before the fork a listener uses (by `listener_key`)."""
+    rows: Mapping[str, int]
+    """Rows of the shared cells, by the keys of metering/cells.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The other half, for workers only."""
+
+    identities: Mapping[str, Identity] = field(repr=False)
+    """Chain and private key, by name of the certificate."""
+    admin: Identity | None = field(default=None, repr=False)
+    """Of the management address; the control process is given this one alone."""
