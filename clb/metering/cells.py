@@ -1,13 +1,13 @@
 """Numbers that the processes of a node share while they run: one writer for each, readers add them up.
 
 Owns:      the table's layout, which row belongs to which key, and what the fields of a row mean.
-Elsewhere: what must outlive the node (counter_file.py); the rules that act on the numbers (balancing/, health/, proxy/).
+Elsewhere: what must outlive the node (counter_file.py); the rules that act on the numbers (balancing/, health/).
 Pure:      memory in, numbers out; made by the supervisor before it forks, so that every process sees the same pages.
 
 There are no atomic operations across processes in Python, so no number is ever written by two. The table has a
 column for each process (0 is the control process, workers have one each) and rows of eight fields for the things
-that are counted; what the node has in flight at a target is the sum of that row's field over the workers' columns. A column is
-contiguous: no two processes write to one page, and clearing what a killed worker left is one assignment.
+are counted; what the node has in flight at a target is the sum of that row's field over the workers' columns. A
+column is contiguous: no two processes write to one page, and clearing what a killed worker left is one assignment.
 """
 
 from __future__ import annotations
