@@ -6,7 +6,7 @@ Pure:      memory in, numbers out; made by the supervisor before it forks, so th
 
 There are no atomic operations across processes in Python, so no number is ever written by two. The table has a
 column for each process (0 is the control process, workers have one each) and rows of eight fields for the things
-are counted; what the node has in flight at a target is the sum of that row's field over the workers' columns. A
+that are counted; what the node has in flight at a target is the sum of that row's field over the workers' columns. A
 column is contiguous: no two processes write to one page, and clearing what a killed worker left is one assignment.
 """
 
