@@ -29,7 +29,15 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-def seconds(minimum: str, maximum: str) -> BeforeValidator:
+class Duration(BeforeValidator):
+    """Marks a number as seconds."""
+
+
+class Size(BeforeValidator):
+    """Marks a number as bytes."""
+
+
+def seconds(minimum: str, maximum: str) -> Duration:
     """A duration with its unit, as seconds."""
     lowest, highest = parse_duration(minimum), parse_duration(maximum)
 
@@ -42,10 +50,10 @@ def seconds(minimum: str, maximum: str) -> BeforeValidator:
             raise ValueError(f"is {format_duration(duration)}; write {minimum} to {maximum}")
         return duration
 
-    return BeforeValidator(read)
+    return Duration(read)
 
 
-def size(minimum: str, maximum: str) -> BeforeValidator:
+def size(minimum: str, maximum: str) -> Size:
     """A size with its unit or a count of bytes, as bytes."""
     lowest, highest = parse_size(minimum), parse_size(maximum)
 
@@ -57,7 +65,7 @@ def size(minimum: str, maximum: str) -> BeforeValidator:
             raise ValueError(f"is {format_size(number)}; write {minimum} to {maximum}")
         return number
 
-    return BeforeValidator(read)
+    return Size(read)
 
 
 def whole(minimum: int, maximum: int) -> BeforeValidator:
