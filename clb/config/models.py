@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from clb.config.fields import File, FrozenModel, Name, Names, ShortText
 from clb.config.listeners import Limits, Listener, ProxyProtocol, Timeouts
 from clb.config.node import AccessLog, Admin, KeyPair, Keyring, Node, Notify, Store
-from clb.config.rules import HealthCheck, Pool, Redirect, Retry, Rule, Session, Target
+from clb.config.rules import HealthCheck, Passive, Pool, Redirect, Retry, Rule, Session, Target
 
 __all__ = [
     "AccessLog",
@@ -29,6 +29,7 @@ __all__ = [
     "LoadBalancer",
     "Node",
     "Notify",
+    "Passive",
     "Pool",
     "ProxyProtocol",
     "Redirect",

@@ -59,6 +59,26 @@ class HealthCheck(FrozenModel):
     codes: tuple[StatusPattern, ...] = ("2xx", "3xx", "4xx")
 
 
+class Passive(FrozenModel):
+    """When real requests show that a real server fails, it is ejected: takes no new work for a while.
+
+    The counts are of failures in a row, as one worker sees them; 0 switches a reason off.
+    """
+
+    connect_failures: Annotated[int, whole(0, 1000)] = 5
+    """Refused, reset, not connected in time, or closed before an answer; also answers that are no HTTP."""
+    timeouts: Annotated[int, whole(0, 1000)] = 5
+    """`timeouts.upstream` passed."""
+    server_errors: Annotated[int, whole(0, 1000)] = 10
+    """Answers 5xx. More than of the others, since one broken page is not a broken server."""
+    ejection: Annotated[float, seconds("100ms", "1h")] = 30.0
+    """The first one; each that follows takes twice as long as the one before."""
+    ejection_maximum: Annotated[float, seconds("100ms", "1d")] = 300.0
+    """The longest; so much good service halves the next one again."""
+    share: Annotated[float, ratio()] = 0.5
+    """Of the rule's targets, how many may be ejected at once. One always stays, whatever this says."""
+
+
 class Redirect(FrozenModel):
     """Send the client elsewhere. What is not named stays as it was in the request."""
 
@@ -108,6 +128,11 @@ class Rule(FrozenModel):
     scheduler: Literal["wrr", "least_conn", "ip_hash"] = "wrr"
     session: Session = Session()
     health_check: HealthCheck = HealthCheck()
+    passive: Passive = Passive()
+    slow_start: Annotated[float, seconds("0s", "1h")] = 10.0
+    """How long the share of a target that comes new or back grows to its weight; not with a scheduler that hashes."""
+    all_dead: Literal["serve", "refuse"] = "serve"
+    """When every target is out: all of them get traffic, or clients get 503 at once."""
     targets: tuple[Target, ...] = ()
     redirect: Redirect | None = None
     pool: Pool = Pool()

@@ -56,6 +56,10 @@ class TargetField(IntEnum):
     """A `TargetState`."""
     SINCE_MS = 5
     """When the state began: milliseconds since the epoch; slow start counts from it."""
+    UNTIL_MS = 6
+    """When the last ejection ends or ended, on the same clock; 0 = there was none."""
+    EJECTIONS = 7
+    """How often it has been ejected, less what good service took off."""
 
 
 class TargetState(IntEnum):
@@ -69,6 +73,8 @@ class TargetState(IntEnum):
     UNHEALTHY = 3
     EJECTED = 4
     """Its checks may be fine, its answers to real requests were not."""
+    PROVISIONAL = 5
+    """New like all that its rule has: takes work until a check fails, since nobody is known to be better."""
 
 
 class Cells:
@@ -84,7 +90,10 @@ class Cells:
         """One view of 64-bit integers for each; field `f` of row `r` is at `r * FIELDS + f`."""
 
     def clear(self, column: int, used_rows: int) -> None:
-        """Forget what a process left behind; its successor calls it before it writes."""
+        """Forget what a worker left behind; its successor calls it before it writes.
+
+        The control process's column is never cleared: its successor takes the targets' states from there.
+        """
         size = used_rows * FIELDS
         self.columns[column][:size] = memoryview(bytes(size * 8)).cast("q")
 

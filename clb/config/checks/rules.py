@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from clb.config import patterns
 from clb.config.checks.view import View
 from clb.config.faults import Problem, quote, spell
-from clb.config.rules import HealthCheck, Pool
+from clb.config.rules import HealthCheck, Passive, Pool
 from clb.units import format_duration, parse_duration
 
-_NEED_TARGETS = ("scheduler", "session", "health_check", "pool", "retry")
+_NEED_TARGETS = ("scheduler", "session", "health_check", "passive", "slow_start", "all_dead", "pool", "retry")
+_HASHING = ("ip_hash", "maglev")
 
 
 def check_rules(listener: View) -> Iterator[Problem]:
@@ -27,6 +28,8 @@ def check_rules(listener: View) -> Iterator[Problem]:
         yield from _check_destination(rule)
         yield from _check_session(rule, listener)
         yield from _check_health(rule.view("health_check"))
+        yield from _check_passive(rule.view("passive"))
+        yield from _check_slow_start(rule)
         yield from _check_pool(rule.view("pool"))
         yield from _check_targets(rule)
 
@@ -105,6 +108,22 @@ def _check_health(health: View) -> Iterator[Problem]:
                 yield Problem(health.at(key), f"means nothing with type: tcp; remove {key} or set type: http", "key")
     if health.is_empty_list("codes"):
         yield Problem(health.at("codes"), "is empty, so nothing would be healthy; list codes such as 2xx")
+
+
+def _check_passive(passive: View) -> Iterator[Problem]:
+    ejection = _seconds(passive, "ejection", Passive().ejection)
+    maximum = _seconds(passive, "ejection_maximum", Passive().ejection_maximum)
+    if ejection is not None and maximum is not None and ejection > maximum:
+        key = "ejection" if passive.given("ejection") else "ejection_maximum"
+        message = f"ejection ({format_duration(ejection)}) is more than ejection_maximum ({format_duration(maximum)})"
+        yield Problem(passive.at(key), message)
+
+
+def _check_slow_start(rule: View) -> Iterator[Problem]:
+    scheduler = rule.text("scheduler", "wrr")
+    if scheduler in _HASHING and _seconds(rule, "slow_start", 0.0):
+        message = f"has no effect with scheduler {scheduler}, where a growing share would move clients again and again"
+        yield Problem(rule.at("slow_start"), message, is_warning=True)
 
 
 def _check_pool(pool: View) -> Iterator[Problem]:

@@ -56,10 +56,12 @@ CASES = {
     ),
     "redirect_with_target_keys": (
         f"{RULE}  redirect: {{host: b.example}}\n  scheduler: wrr\n  session: {{}}\n  health_check: {{}}\n"
-        "  pool: {}\n  retry: {}",
+        "  passive: {}\n  slow_start: 5s\n  all_dead: serve\n  pool: {}\n  retry: {}",
         [
             f"{line}:13: rules[0].{key}: means nothing in a rule that redirects; remove {key}"
-            for line, key in enumerate(("scheduler", "session", "health_check", "pool", "retry"), start=14)
+            for line, key in enumerate(
+                ("scheduler", "session", "health_check", "passive", "slow_start", "all_dead", "pool", "retry"), start=14
+            )
         ],
     ),
     "session_with_least_conn": (
@@ -104,6 +106,26 @@ CASES = {
         f"{RULE}  health_check: {{codes: []}}\n{TARGETS}",
         ["13:35: rules[0].health_check.codes: is empty, so nothing would be healthy; list codes such as 2xx"],
     ),
+    "ejection_over_its_maximum": (
+        f"{RULE}  passive: {{ejection: 10m}}\n{TARGETS}",
+        ["13:33: rules[0].passive.ejection: ejection (10m) is more than ejection_maximum (5m)"],
+    ),
+    "ejection_maximum_below": (
+        f"{RULE}  passive: {{ejection_maximum: 1s}}\n{TARGETS}",
+        ["13:42: rules[0].passive.ejection_maximum: ejection (30s) is more than ejection_maximum (1s)"],
+    ),
+    "ejection_illegible": (
+        f"{RULE}  passive: {{ejection: 5, ejection_maximum: 1s}}\n{TARGETS}",
+        ['13:33: rules[0].passive.ejection: is 5; write a duration with its unit, such as "5s"'],
+    ),
+    "slow_start_of_a_hash": (
+        f"{RULE}  scheduler: ip_hash\n  slow_start: 5s\n{TARGETS}",
+        [
+            "14:25: rules[0].slow_start: has no effect with scheduler ip_hash, "
+            "where a growing share would move clients again and again"
+        ],
+    ),
+    "slow_start_off_with_a_hash": (f"{RULE}  scheduler: ip_hash\n  slow_start: 0s\n{TARGETS}", []),
     "pool_idle": (
         f"{RULE}  pool: {{connections: 8, idle: 9}}\n{TARGETS}",
         ["13:42: rules[0].pool.idle: is 9, more than connections (8)"],
