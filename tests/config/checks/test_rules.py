@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from clb.config.loader import Reading
+
 AT = "load_balancers[0].listeners[0]."
 RULE = "- domain: a.example\n  default: true\n"
 TARGETS = "  targets: [{address: 10.0.0.1, port: 80}]\n"
@@ -112,20 +114,12 @@ CASES = {
     ),
     "ejection_maximum_below": (
         f"{RULE}  passive: {{ejection_maximum: 1s}}\n{TARGETS}",
-        ["13:42: rules[0].passive.ejection_maximum: ejection (30s) is more than ejection_maximum (1s)"],
+        ["13:41: rules[0].passive.ejection_maximum: ejection (30s) is more than ejection_maximum (1s)"],
     ),
     "ejection_illegible": (
         f"{RULE}  passive: {{ejection: 5, ejection_maximum: 1s}}\n{TARGETS}",
         ['13:33: rules[0].passive.ejection: is 5; write a duration with its unit, such as "5s"'],
     ),
-    "slow_start_of_a_hash": (
-        f"{RULE}  scheduler: ip_hash\n  slow_start: 5s\n{TARGETS}",
-        [
-            "14:25: rules[0].slow_start: has no effect with scheduler ip_hash, "
-            "where a growing share would move clients again and again"
-        ],
-    ),
-    "slow_start_off_with_a_hash": (f"{RULE}  scheduler: ip_hash\n  slow_start: 0s\n{TARGETS}", []),
     "pool_idle": (
         f"{RULE}  pool: {{connections: 8, idle: 9}}\n{TARGETS}",
         ["13:42: rules[0].pool.idle: is 9, more than connections (8)"],
@@ -160,3 +154,21 @@ def test_cookies_for_other_sites_need_https(faults: Callable[[str], list[str]]) 
         "6:76: load_balancers[0].listeners[0].rules[0].session.same_site: "
         "none needs https: browsers drop such cookies on http"
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_warned_of"),
+    [
+        ("scheduler: ip_hash, slow_start: 5s", True),
+        ("scheduler: ip_hash, slow_start: 0s", False),
+        ("scheduler: ip_hash", False),
+        ("scheduler: ip_hash, slow_start: soon", False),
+        ("slow_start: 5s", False),
+    ],
+)
+def test_a_hash_does_not_ramp(reading: Callable[[str], Reading], keys: str, is_warned_of: bool) -> None:
+    found = reading(
+        "load_balancers:\n  - listeners:\n      - protocol: http\n        port: 80\n        rules:\n"
+        f"          - {{domain: a.b, default: true, targets: [{{address: 10.0.0.1, port: 80}}], {keys}}}\n"
+    )
+    assert any("has no effect with scheduler ip_hash" in each.message for each in found.warnings) == is_warned_of
