@@ -1,8 +1,8 @@
 """The SSLContexts of one listener, and which of them serves a name.
 
-Owns:      the keyless base, one context per certificate (or RSA and ECDSA pair), the choice by SNI, the swap.
-Elsewhere: the policies (policy.py); names that never reach our callback (sni_errors.py); the handshake
-           (engine.py).
+Owns:      the keyless base, one context per certificate (or RSA and ECDSA pair), the swap.
+Elsewhere: the policies (policy.py); which certificate serves a name (server_names.py); names that never reach
+           our callback (sni_errors.py); the handshake (engine.py).
 
 The base is what connections are made from: session tickets, protocol versions, options and verification
 flags stay with it, so tickets survive a change of certificate, and it can be made before a fork because it
@@ -13,13 +13,14 @@ level (OpenSSL keeps the level beside the certificate), so both are given the ci
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from clb.tls.dh_parameters import FFDHE2048_PEM
 from clb.tls.memory_file import memory_file
 from clb.tls.policy import Policy
+from clb.tls.server_names import NameTable, default_group, group_by_name, name_table
 
 Verify = Literal["off", "optional", "required"]
 Part = Literal["certificate", "ca_certificate", "crl"]
@@ -79,24 +80,6 @@ class _Entry:
     identities: tuple[Identity, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Two dictionaries, so that a listener with a thousand names answers as fast as one with two."""
-
-    exact: dict[str, _Entry]
-    wildcard: dict[str, _Entry]
-    """`*.example.com` under the key `example.com`."""
-    default: _Entry | None
-    """None only until the first `replace` of a listener that was made without certificates."""
-
-    def find(self, server_name: str) -> _Entry | None:
-        name = server_name.lower().removesuffix(".")
-        if (entry := self.exact.get(name)) is not None:
-            return entry
-        # A wildcard stands for exactly one label (RFC 9525 section 6.3).
-        return self.wildcard.get(name.partition(".")[2])
-
-
 class ListenerContexts:
     """Everything a listener needs to begin handshakes; `replace` swaps certificates under it.
 
@@ -120,7 +103,7 @@ class ListenerContexts:
         self._ca_pem = ca_pem if verify != "off" else None
         self._crl_pem = crl_pem if verify != "off" else None
         self._entries: dict[tuple[Identity, ...], _Entry] = {}
-        self._table = _Table({}, {}, None)
+        self._table: NameTable[_Entry] = NameTable({}, {}, None)
         self.base = self._build_base()
         if identities:
             self.replace(identities)
@@ -181,19 +164,16 @@ class ListenerContexts:
         context.sslobject_class = ServerSide
         return context
 
-    def _build_table(self, identities: Sequence[Identity]) -> _Table:
-        groups = _group_by_name(identities)
-        first = identities[0]
-        default_group = groups[first.names[0].lower()] if first.names else (first,)
+    def _build_table(self, identities: Sequence[Identity]) -> NameTable[_Entry]:
+        groups = group_by_name(identities)
+        default = default_group(identities, groups)
         # What did not change keeps its context: replacing one certificate of a thousand builds one.
         entries = {
             group: self._entries.get(group) or self._build_entry(group)
-            for group in dict.fromkeys([default_group, *groups.values()])
+            for group in dict.fromkeys([default, *groups.values()])
         }
-        exact = {name: entries[group] for name, group in groups.items() if not name.startswith("*.")}
-        wildcard = {name[2:]: entries[group] for name, group in groups.items() if name.startswith("*.")}
         self._entries = entries
-        return _Table(exact, wildcard, entries[default_group])
+        return name_table(groups, entries, entries[default])
 
     def _build_entry(self, group: tuple[Identity, ...]) -> _Entry:
         context = _new_context(self.policy)
@@ -207,15 +187,6 @@ class ListenerContexts:
         if self._crl_pem is not None:
             _load_trusted(context, "crl", self._crl_pem)
         return _Entry(context, group)
-
-
-def _group_by_name(identities: Iterable[Identity]) -> dict[str, tuple[Identity, ...]]:
-    """For each name the first identity of each key type: an RSA and an ECDSA certificate go together."""
-    by_name: dict[str, dict[str, Identity]] = {}
-    for identity in identities:
-        for name in identity.names:
-            by_name.setdefault(name.lower(), {}).setdefault(identity.key_type, identity)
-    return {name: tuple(by_type.values()) for name, by_type in by_name.items()}
 
 
 def _new_context(policy: Policy) -> ssl.SSLContext:
