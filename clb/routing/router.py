@@ -7,18 +7,19 @@ Pure:      a router never changes; another set of rules is another router.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar
 
 from clb.routing.domains import DomainTable, canonical_domain
-from clb.routing.urls import SlashRedirect, UrlTable
+from clb.routing.urls import RULES_IN_A_STEP, SlashRedirect, UrlTable
 
 T = TypeVar("T")
 
 _CACHED_HOSTS = 1024
 """Hosts that are in no exact domain and whose domain is remembered; at 255 bytes each, under 0.5 MiB."""
+_SPECS_IN_A_STEP = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +36,48 @@ class RouteSpec(Generic[T]):
 class Router(Generic[T]):
     """The rules of one listener. Rules with the same domain share it, in the order of the file."""
 
-    __slots__ = ("_exact", "_other")
+    __slots__ = ("_exact", "_other", "_tables")
 
     def __init__(self, rules: Iterable[RouteSpec[T]]) -> None:
+        for _ in self._build(rules, {}):
+            pass
+
+    @classmethod
+    def in_steps(cls, rules: Iterable[RouteSpec[T]], last: Router[T] | None = None) -> Generator[None, None, Router[T]]:
+        """Make a router bit by bit, for a caller that has other things to do in between.
+
+        Domains whose rules are those of the last router are taken from it as they are.
+        """
+        router = cls.__new__(cls)
+        yield from router._build(rules, last._tables if last is not None else {})
+        return router
+
+    def _build(
+        self, rules: Iterable[RouteSpec[T]], known: Mapping[str, tuple[list[tuple[str, T]], UrlTable[T]]]
+    ) -> Generator[None, None, None]:
         by_domain: dict[str, list[tuple[str, T]]] = {}
         default_domains: set[str] = set()
-        for rule in rules:
+        for number, rule in enumerate(rules, 1):
             domain = canonical_domain(rule.domain)
             by_domain.setdefault(domain, []).append((rule.url, rule.value))
             if rule.default:
                 default_domains.add(domain)
+            if number % _SPECS_IN_A_STEP == 0:
+                yield
         if len(default_domains) > 1:
             raise ValueError(f"more than one default domain: {', '.join(sorted(default_domains))}")
-        tables = {domain: UrlTable(urls) for domain, urls in by_domain.items()}
+        self._tables: dict[str, tuple[list[tuple[str, T]], UrlTable[T]]] = {}
+        for number, (domain, urls) in enumerate(by_domain.items(), 1):
+            same = known.get(domain)
+            if same is None or same[0] != urls:
+                same = (urls, (yield from UrlTable.in_steps(urls)))
+            self._tables[domain] = same
+            if number % RULES_IN_A_STEP == 0:
+                yield
+        self._connect(default_domains)
+
+    def _connect(self, default_domains: set[str]) -> None:
+        tables = {domain: table for domain, (_, table) in self._tables.items()}
         nothing: UrlTable[T] = UrlTable(())
         default = tables[default_domains.pop()] if default_domains else nothing
         domains = DomainTable(tables)

@@ -13,7 +13,7 @@ level (OpenSSL keeps the level beside the certificate), so both are given the ci
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -80,11 +80,19 @@ class _Entry:
     identities: tuple[Identity, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedCertificates:
+    """A set of certificates that is ready to be served, and is not served yet."""
+
+    table: NameTable[_Entry]
+    entries: dict[tuple[Identity, ...], _Entry]
+
+
 class ListenerContexts:
     """Everything a listener needs to begin handshakes; `replace` swaps certificates under it.
 
-    Made without identities it holds no key and can be made before a fork; the workers then call `replace`,
-    and their handshakes resume each other's sessions because they share the base's ticket keys.
+    Made without identities it holds no key. `base` may be a bare context that was made before a fork: what is set up
+    on it is each process's own, and the ticket keys are shared, so that the workers resume each other's sessions.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class ListenerContexts:
         verify: Verify = "off",
         ca_pem: bytes | None = None,
         crl_pem: bytes | None = None,
+        base: ssl.SSLContext | None = None,
     ) -> None:
         if verify != "off" and ca_pem is None:
             raise ValueError("a client certificate can only be verified against a CA")
@@ -104,7 +113,8 @@ class ListenerContexts:
         self._crl_pem = crl_pem if verify != "off" else None
         self._entries: dict[tuple[Identity, ...], _Entry] = {}
         self._table: NameTable[_Entry] = NameTable({}, {}, None)
-        self.base = self._build_base()
+        self.base = base if base is not None else bare_context()
+        self._set_up_base(self.base)
         if identities:
             self.replace(identities)
 
@@ -116,11 +126,42 @@ class ListenerContexts:
         """What `choose` would serve, at most one per key type."""
         return self._entry(server_name).identities
 
+    def is_for(self, policy: Policy, verify: Verify, ca_pem: bytes | None, crl_pem: bytes | None) -> bool:
+        """Whether these are what it was made with: only then may sessions of the one be resumed in the other."""
+        ours = (self.policy, self.verify, self._ca_pem, self._crl_pem)
+        return ours == (policy, verify, ca_pem if verify != "off" else None, crl_pem if verify != "off" else None)
+
     def replace(self, identities: Sequence[Identity]) -> None:
         """Serve these from the next handshake on; ContextFault if one is unusable: nothing changes."""
+        steps = self.prepare(identities)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                self.install(stop.value)
+                return
+
+    def prepare(self, identities: Sequence[Identity]) -> Generator[None, None, PreparedCertificates]:
+        """Make ready to serve these, one certificate at a step; ContextFault if one is unusable.
+
+        What did not change keeps its context: replacing one certificate of a thousand builds one.
+        """
         if not identities:
             raise ValueError("a listener needs a certificate")
-        self._table = self._build_table(identities)
+        groups = group_by_name(identities)
+        default = default_group(identities, groups)
+        entries: dict[tuple[Identity, ...], _Entry] = {}
+        for group in dict.fromkeys([default, *groups.values()]):
+            entry = self._entries.get(group)
+            if entry is None:
+                entry = self._build_entry(group)
+                yield
+            entries[group] = entry
+        return PreparedCertificates(name_table(groups, entries, entries[default]), entries)
+
+    def install(self, prepared: PreparedCertificates) -> None:
+        """Serve what was prepared from the next handshake on."""
+        self._table, self._entries = prepared.table, prepared.entries
 
     def _entry(self, server_name: str | None) -> _Entry:
         table = self._table
@@ -144,8 +185,9 @@ class ListenerContexts:
         ssl_object.context = entry.context
         return None
 
-    def _build_base(self) -> ssl.SSLContext:
-        context = _new_context(self.policy)
+    def _set_up_base(self, context: ssl.SSLContext) -> None:
+        # All of it, whatever it was before: a base may have been set up for a change that was then given up.
+        context.set_ciphers(self.policy.openssl_cipher_string)
         context.minimum_version = self.policy.minimum
         context.maximum_version = self.policy.maximum
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -156,24 +198,11 @@ class ListenerContexts:
         context.num_tickets = TLS13_TICKETS
         context.verify_mode = _VERIFY_MODES[self.verify]
         # The bound CA is the anchor, be it a root or an intermediate: what it signed is accepted, no more.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        if self._crl_pem is not None:
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags = flags | (ssl.VERIFY_CRL_CHECK_LEAF if self._crl_pem is not None else 0)
         # Fires for clients without a server name too, which is what lets the base do without a certificate.
         context.sni_callback = self._swap
         context.sslobject_class = ServerSide
-        return context
-
-    def _build_table(self, identities: Sequence[Identity]) -> NameTable[_Entry]:
-        groups = group_by_name(identities)
-        default = default_group(identities, groups)
-        # What did not change keeps its context: replacing one certificate of a thousand builds one.
-        entries = {
-            group: self._entries.get(group) or self._build_entry(group)
-            for group in dict.fromkeys([default, *groups.values()])
-        }
-        self._entries = entries
-        return name_table(groups, entries, entries[default])
 
     def _build_entry(self, group: tuple[Identity, ...]) -> _Entry:
         context = _new_context(self.policy)
@@ -189,8 +218,13 @@ class ListenerContexts:
         return _Entry(context, group)
 
 
+def bare_context() -> ssl.SSLContext:
+    """Return what a base begins as. Its ticket keys are drawn here and never change."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
 def _new_context(policy: Policy) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = bare_context()
     context.set_ciphers(policy.openssl_cipher_string)
     return context
 

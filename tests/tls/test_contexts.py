@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from tls_lab import VERSIONS, Authority, Issued, client_context, client_hello, connect, ec_key, feed, rsa_key
 
-from clb.tls.contexts import ContextFault, Identity, ListenerContexts
+from clb.tls.contexts import ContextFault, Identity, ListenerContexts, bare_context
 from clb.tls.policy import POLICIES
 
 ROOT = Authority(key=rsa_key(2048, 1))
@@ -13,6 +13,7 @@ ECDSA = ROOT.issue("ecdsa", key=ec_key())
 OTHER = ROOT.issue("other", key=ec_key())
 WILDCARD = ROOT.issue("wildcard", key=ec_key())
 DOCUMENTED = POLICIES["documented"]
+CRL = ROOT.revocation_list()
 
 ONLY_RSA, ONLY_ECDSA = "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"
 
@@ -238,3 +239,68 @@ def test_a_bound_intermediate_is_the_anchor(version):
     inside, outside = issuing.issue("inside"), ROOT.issue("outside")
     assert connect(contexts, client_context(version, Issued(inside.certificate, inside.key))).done
     assert connect(contexts, client_context(version, outside)).server_error is not None
+
+
+# --- prepared aside, on a base that was made before ---
+
+
+def test_what_is_prepared_is_not_served_yet():
+    contexts = ListenerContexts(DOCUMENTED, [RSA.identity("a.example.com")])
+    steps = contexts.prepare([ECDSA.identity("a.example.com"), RSA.identity("b.example.com")])
+    with pytest.raises(StopIteration) as ended:
+        for _ in range(10):
+            next(steps)
+            assert served(contexts, "a.example.com") == RSA.der
+    assert served(contexts, "a.example.com") == RSA.der
+    contexts.install(ended.value.value)
+    assert served(contexts, "a.example.com") == ECDSA.der
+    assert served(contexts, "b.example.com") == RSA.der
+
+
+def test_each_new_certificate_is_a_step_and_a_known_one_none():
+    contexts = ListenerContexts(DOCUMENTED, [RSA.identity("a.example.com")])
+    identities = [RSA.identity("a.example.com"), *(ECDSA.identity(f"{name}.example.com") for name in "bcd")]
+    assert len(list(contexts.prepare(identities))) == 3
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_listeners_on_forks_of_one_base_resume_each_other(version):
+    base = bare_context()
+    first = ListenerContexts(DOCUMENTED, [RSA.identity("a.example.com")], base=base)
+    client = client_context(version)
+    session = connect(first, client, "a.example.com").client.session
+    second = ListenerContexts(DOCUMENTED, [ECDSA.identity("a.example.com")], base=base)
+    assert second.base is base
+    assert connect(second, client, "a.example.com", session=session).server.session_reused
+
+
+def test_a_base_that_was_set_up_for_something_else_keeps_nothing_of_it():
+    base = bare_context()
+    ListenerContexts(POLICIES["modern"], [RSA.identity("a.example.com")], "required", ROOT.pem, CRL, base)
+    contexts = ListenerContexts(DOCUMENTED, [ECDSA.identity("a.example.com")], base=base)
+    fresh = ListenerContexts(DOCUMENTED, [ECDSA.identity("a.example.com")])
+    for name in ("verify_mode", "verify_flags", "options", "minimum_version", "maximum_version", "num_tickets"):
+        assert getattr(base, name) == getattr(fresh.base, name), name
+    assert base.get_ciphers() == fresh.base.get_ciphers()
+    assert served(contexts, "a.example.com") == ECDSA.der
+
+
+SAME = {
+    "same": (DOCUMENTED, "required", ROOT.pem, CRL, True),
+    "policy": (POLICIES["modern"], "required", ROOT.pem, CRL, False),
+    "mode": (DOCUMENTED, "optional", ROOT.pem, CRL, False),
+    "ca": (DOCUMENTED, "required", b"another", CRL, False),
+    "crl": (DOCUMENTED, "required", ROOT.pem, None, False),
+    "off": (DOCUMENTED, "off", ROOT.pem, CRL, False),
+}
+
+
+@pytest.mark.parametrize(("policy", "verify", "ca", "crl", "same"), SAME.values(), ids=SAME)
+def test_what_makes_a_base_another(policy, verify, ca, crl, same):
+    contexts = ListenerContexts(DOCUMENTED, [RSA.identity("a.example.com")], "required", ROOT.pem, CRL)
+    assert contexts.is_for(policy, verify, ca, crl) is same
+
+
+def test_what_is_not_used_makes_no_difference():
+    contexts = ListenerContexts(DOCUMENTED, [RSA.identity("a.example.com")], "off", ROOT.pem)
+    assert contexts.is_for(DOCUMENTED, "off", None, CRL)
