@@ -127,7 +127,8 @@ class Relay:
 
     def begin(self, transport: asyncio.Transport) -> None:
         """Dial clb for a client that came; nothing is read from it before that."""
-        transport.pause_reading()
+        # Not at once: asyncio before 3.11.3 begins to read behind connection_made, paused or not.
+        self._thread.loop.call_soon(transport.pause_reading)
         relayed = Relayed(transport.get_extra_info("peername")[1])
         self._seen[relayed.client_port] = relayed
         transport.set_protocol(relayed.client_side)
