@@ -300,6 +300,17 @@ class Downstream(ClientConnection):
             self.wire_out += len(data)
             self.transport.write(bytes(data))
 
+    def send_last(self, data: bytes) -> None:
+        """Send the HTTP bytes that end the connection with close_notify in the same write: one packet, not two."""
+        engine = self.engine
+        if engine is None or self.phase is _CLOSED:
+            self.send(data)
+            return
+        self.billed_out += len(data)
+        records = engine.encrypt(data) + engine.close()
+        self.wire_out += len(records)
+        self.transport.write(records)
+
     def expect_within(self, seconds: float) -> None:
         """Set the time in which the next progress is due, unless the client itself is being waited for."""
         if not self.is_write_blocked:

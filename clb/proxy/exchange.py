@@ -320,6 +320,8 @@ class Exchange:
             body = encode_chunk(body)
         if holds_head:
             self._held_head = head
+        elif is_whole and self._closes_after:
+            self._send_last(head + body)
         else:
             self.send(head + body if body else head)
         if self.upgraded:
@@ -368,6 +370,11 @@ class Exchange:
         """Send HTTP bytes to the client and count them."""
         self.billed_out += len(data)
         self.connection.send(data)
+
+    def _send_last(self, data: bytes) -> None:
+        """Send what ends the connection; nothing may be sent behind it."""
+        self.billed_out += len(data)
+        self.connection.send_last(data)
 
     def idle_timeout_s(self) -> float:
         """Return how long the real server may be silent now."""
@@ -504,7 +511,10 @@ class Exchange:
         self._is_own_reply = True
         self._is_answer_begun = True
         self.status = status
-        self.send(reply)
+        if self._closes_after:
+            self._send_last(reply)
+        else:
+            self.send(reply)
         self._end(is_reusable=False)
 
     def _end(self, *, is_reusable: bool, is_cut: bool = False) -> None:

@@ -35,6 +35,7 @@ class TlsEngine:
 
     __slots__ = (
         "_do_handshake",
+        "_has_closed",
         "_incoming",
         "_outgoing",
         "_peer_closed",
@@ -65,6 +66,7 @@ class TlsEngine:
         self.has_more = False
         """Ciphertext is left that `decrypt` has not tried yet."""
         self._peer_closed = False
+        self._has_closed = False
         self.ciphertext_in = 0
         """Bytes fed, handshake included."""
         self.ciphertext_out = 0
@@ -174,8 +176,9 @@ class TlsEngine:
 
     def close(self) -> bytes:
         """Return the close_notify alert, or nothing where the session is not up or already closed."""
-        if not self.is_established:
+        if not self.is_established or self._has_closed:
             return b""
+        self._has_closed = True
         with suppress(ssl.SSLError):  # SSLWantReadError: the peer's is not waited for (RFC 8446 section 6.1).
             self.ssl_object.unwrap()
         return self.take_outgoing()

@@ -123,6 +123,9 @@ class RecordingConnection:
     def send(self, data):
         self.sent += bytes(data)
 
+    def send_last(self, data):
+        self.sent += bytes(data)
+
     def may_go_on(self, request):
         return self.goes_on and request.keep_alive
 
