@@ -29,6 +29,8 @@ class ClbError(Exception):
     client_status: ClassVar[int | None] = 500
     """Status of the reply to the client; None closes without one."""
     reason: ClassVar[str] = "internal"
+    retry_after_s: int = 0
+    """In what time the client may try again, for the reply; 0 says nothing."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -138,6 +140,32 @@ class BodyTimeout(DownstreamTimeout):
     """`timeouts.client_body`: the body stood still for too long."""
 
 
+class BodyTooSlow(DownstreamTimeout):
+    """`limits.min_body_rate`: the body came in, but hardly."""
+
+
+class ReadTooSlow(ClbError):
+    """`limits.min_send_rate`: the client takes its answer, but hardly. The answer has begun, so it is cut."""
+
+    side, client_status = Side.DOWNSTREAM, None
+
+
+class AccessDenied(ClbError):
+    """The client's address is not one that the rule or the listener serves (`access`)."""
+
+    side, client_status = Side.DOWNSTREAM, 403
+
+
+class RateLimited(ClbError):
+    """A rate of `rate_limits` is used up (RFC 6585 section 4)."""
+
+    side, client_status = Side.DOWNSTREAM, 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class DownstreamAborted(ClbError):
     """The client went away before its answer was complete. 499 is what the log shows; nothing is sent."""
 
@@ -183,12 +211,21 @@ class QueueTimeout(UpstreamError):
     """The target stood at its bound of connections for longer than `timeouts.queue`."""
 
     client_status = 503
+    retry_after_s = 1
 
 
 class QueueFull(UpstreamError):
     """The target's queue is at its bound."""
 
     client_status = 503
+    retry_after_s = 1
+
+
+class Overloaded(ClbError):
+    """As many requests are under way as `in_flight` allows, and its queue is full or took too long."""
+
+    client_status = 503
+    retry_after_s = 1
 
 
 class NoTarget(UpstreamError):

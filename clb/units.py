@@ -1,6 +1,6 @@
-"""Read and write the units of the configuration: `4s`, `500ms`, `64KiB`.
+"""Read and write the units of the configuration: `4s`, `500ms`, `64KiB`, `100/s`.
 
-Owns:      the grammar of durations and sizes, both ways.
+Owns:      the grammar of durations and sizes, both ways, and of rates.
 Elsewhere: the ranges of single keys (config/fields.py).
 Pure:      text in, number out; every refusal says what would be right.
 """
@@ -22,6 +22,7 @@ _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 
 # Fifteen digits are more than any key allows, and keep a hostile number from becoming a big integer.
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?(s|m|h)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
@@ -73,6 +74,25 @@ def format_size(size_bytes: int) -> str:
         if whole and rest == 0:
             return f"{whole}{unit}"
     return f"{size_bytes}B"
+
+
+def parse_rate(text: str) -> float:
+    """`"600/m"` is 10.0, a number per second."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        hint = f"{text}/s" if _PLAIN_NUMBER.fullmatch(text) else "100/s"
+        raise ValueError(f'a rate is a whole number per s, m or h, such as "{hint}"')
+    number, unit = match.groups()
+    return float(Fraction(int(number)) / _DURATION_UNITS[unit])
+
+
+def format_rate(per_second: float) -> str:
+    """The text that `parse_rate` reads as the same number, per second if it can be."""
+    for unit in ("s", "m", "h"):
+        number = per_second * float(_DURATION_UNITS[unit])
+        if abs(number - round(number)) < 1e-6:
+            return f"{round(number)}/{unit}"
+    return f"{per_second:g}/s"
 
 
 def _unknown_size_unit(number: str, unit: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Validati
 
 from clb.config import patterns
 from clb.config.faults import quote, said
-from clb.units import format_duration, format_size, parse_duration, parse_size
+from clb.units import format_duration, format_rate, format_size, parse_duration, parse_rate, parse_size
 
 _Number = TypeVar("_Number", int, float)
 
@@ -66,6 +66,22 @@ def size(minimum: str, maximum: str) -> Size:
         return number
 
     return Size(read)
+
+
+def rate(minimum: str, maximum: str) -> BeforeValidator:
+    """So many per second, minute or hour, as a number per second."""
+    lowest, highest = parse_rate(minimum), parse_rate(maximum)
+
+    def read(value: object) -> float:
+        if not isinstance(value, str):
+            unit = f', such as "{value}/s"' if _is_whole(value) else ', such as "100/s"'
+            raise ValueError(f"{said(value)}; write a rate with its unit{unit}")
+        number = _parsed(parse_rate, value)
+        if not lowest <= number <= highest:
+            raise ValueError(f"is {format_rate(number)}; write {minimum} to {maximum}")
+        return number
+
+    return BeforeValidator(read)
 
 
 def whole(minimum: int, maximum: int) -> BeforeValidator:
@@ -124,6 +140,12 @@ def _cookie_name(value: str) -> str:
     return value
 
 
+def _field_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError(f"{quote(value)} is no field name; write one such as X-Api-Key")
+    return value.lower()
+
+
 def _short_text(value: str) -> str:
     if len(value) > _LONGEST_TEXT or not value.isprintable():
         raise ValueError(f"write at most {_LONGEST_TEXT} printable characters")
@@ -180,6 +202,8 @@ def _secret(value: object) -> SecretStr:
 Name = Annotated[str, _text(_name, "web-1")]
 ShortText = Annotated[str, _text(_short_text, "text")]
 CookieName = Annotated[str, _text(_cookie_name, "CLBSESSION")]
+FieldName = Annotated[str, _text(_field_name, "X-Api-Key")]
+"""Of a header field, in lower case."""
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]
 LogFile = Annotated[Path, BeforeValidator(_log_file)]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from clb.config.fields import File, FrozenModel, IpAddress, Name, Network, Port, seconds, size, whole
+from clb.config.limits import Access, InFlight, RateCap, RateLimit
 from clb.config.rules import Rule
 
 
@@ -44,6 +45,22 @@ class Limits(FrozenModel):
     headers: Annotated[int, whole(8, 1000)] = 100
     body_bytes: Annotated[int, size("0B", "1TiB")] = 60 << 20
     connections: Annotated[int, whole(1, 1_000_000)] = 20_000
+    """In the whole node, as all that follows but the last three."""
+    connections_per_source: Annotated[int, whole(1, 1_000_000)] | None = None
+    source_prefix_v4: Annotated[int, whole(8, 32)] = 32
+    source_prefix_v6: Annotated[int, whole(16, 128)] = 64
+    """How much of an address makes a source."""
+    accept_rate: RateCap | None = None
+    accept_rate_per_source: RateCap | None = None
+    handshake_rate: RateCap | None = None
+    handshake_rate_per_source: RateCap | None = None
+    handshakes: Annotated[int, whole(1, 1_000_000)] = 5000
+    """In progress; above it the oldest one makes room for the next."""
+    min_body_rate: Annotated[int, size("0B", "1GiB")] = 240
+    min_send_rate: Annotated[int, size("0B", "1GiB")] = 240
+    """Bytes a second that a client must send of its body, or take of an answer, while it is the one waited for."""
+    rate_grace: Annotated[float, seconds("100ms", "10m")] = 5.0
+    """Over what time both are averaged."""
 
 
 class ProxyProtocol(FrozenModel):
@@ -81,6 +98,9 @@ class Listener(FrozenModel):
     forwarded_for: Literal["append", "replace"] = "append"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    access: Access = Access()
+    rate_limits: tuple[RateLimit, ...] = ()
+    in_flight: InFlight | None = None
     rules: tuple[Rule, ...] = ()
 
     @property

@@ -12,26 +12,32 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from clb.config.fields import File, FrozenModel, Name, Names, ShortText
+from clb.config.limits import Access, InFlight, NodeLimits, RateCap, RateLimit
 from clb.config.listeners import Limits, Listener, ProxyProtocol, Timeouts
 from clb.config.node import AccessLog, Admin, KeyPair, Keyring, Node, Notify, Store
 from clb.config.rules import HealthCheck, Passive, Pool, Redirect, Retry, Rule, Session, Target
 
 __all__ = [
+    "Access",
     "AccessLog",
     "Admin",
     "Certificate",
     "Config",
     "HealthCheck",
+    "InFlight",
     "KeyPair",
     "Keyring",
     "Limits",
     "Listener",
     "LoadBalancer",
     "Node",
+    "NodeLimits",
     "Notify",
     "Passive",
     "Pool",
     "ProxyProtocol",
+    "RateCap",
+    "RateLimit",
     "Redirect",
     "Retry",
     "Rule",

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from clb.config.faults import said
 from clb.config.fields import File, FrozenModel, IpAddress, LogFile, Name, Port, Secret, seconds
+from clb.config.limits import NodeLimits
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}", re.ASCII)
@@ -79,6 +80,7 @@ class Node(FrozenModel):
     """Whether a change of this file or of a certificate is taken up by itself."""
     drain_timeout: Annotated[float, seconds("0s", "1d")] = 30.0
     """How long running exchanges may take to finish on a stop."""
+    limits: NodeLimits = NodeLimits()
 
 
 class KeyPair(FrozenModel):

@@ -22,6 +22,7 @@ from clb.config.fields import (
     seconds,
     whole,
 )
+from clb.config.limits import Access, InFlight, RateLimit
 
 
 class Target(FrozenModel):
@@ -137,3 +138,6 @@ class Rule(FrozenModel):
     redirect: Redirect | None = None
     pool: Pool = Pool()
     retry: Retry = Retry()
+    access: Access = Access()
+    rate_limits: tuple[RateLimit, ...] = ()
+    in_flight: InFlight | None = None

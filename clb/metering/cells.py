@@ -41,6 +41,16 @@ class ListenerField(IntEnum):
     HANDSHAKES = 2
     IN_FLIGHT = 3
     QUEUED = 4
+    QUEUED_SINCE_MS = 5
+    """Since when the first of them waits, in milliseconds of the monotonic clock; 0 = nobody does."""
+
+
+class RuleField(IntEnum):
+    """A rule's row, in the workers' columns; counted for rules with `in_flight` only."""
+
+    IN_FLIGHT = 0
+    QUEUED = 1
+    QUEUED_SINCE_MS = 2
 
 
 class TargetField(IntEnum):

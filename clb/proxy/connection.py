@@ -101,6 +101,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "runtime",
         "serial",
         "server_name",
+        "source",
         "tls_version",
         "transport",
         "wire_in",
@@ -140,6 +141,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         """The connection's other fields for real servers."""
         self.balance_key = b""
         self.accepted_at = 0.0
+        self.source = 0
+        """What its source is counted by, if connections are; else 0."""
         self._buffer = b""
         self._last_block = b""
         """The last plain head's bytes from the end of its request line on, and what was read from it."""
@@ -190,6 +193,24 @@ class ClientConnection(asyncio.BufferedProtocol):
     @abstractmethod
     def drain(self) -> None:
         """End the connection if no request is on it; else it ends behind the current one."""
+
+    @property
+    @abstractmethod
+    def awaits_body(self) -> bool:
+        """Tell whether it is the client's next piece of a body that is waited for."""
+
+    @abstractmethod
+    def spare_rank(self, now: float) -> tuple[int, float] | None:
+        """Return how well others can do without this connection (lowest first), and since when; None: not at all."""
+
+    @abstractmethod
+    def make_room(self) -> None:
+        """End for the sake of others."""
+
+    @property
+    def passed_out(self) -> int:
+        """Bytes that the kernel has taken on their way to the client."""
+        return self.wire_out - self.transport.get_write_buffer_size()
 
     # --- what the access log asks for ---
 
@@ -244,6 +265,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.balance_key = self.client_address
 
     def _begin_protocol(self) -> None:
+        if not self.runtime.admit_source(self):
+            self._abort()
+            return
         context = self.runtime.tls_context
         if context is None:
             self.deadline = self.clock.now() + self.runtime.timeouts.client_header
@@ -333,9 +357,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         if header.address is not None:
             self._set_client(header.address, header.port)
         self._begin_protocol()
-        return data
+        return data if self.phase is not _CLOSED else b""
 
     def _shake_hands(self, engine: TlsEngine, data: bytes) -> None:
+        if not self._first_bytes and not self.runtime.admit_handshake(self):
+            self._abort()
+            return
         if len(self._first_bytes) < _FIRST_BYTES:
             self._first_bytes += data[: _FIRST_BYTES - len(self._first_bytes)]
         try:

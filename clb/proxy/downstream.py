@@ -17,6 +17,7 @@ from clb.errors import (
     BodyTooLarge,
     ClbError,
     HeaderTimeout,
+    Overloaded,
     QueueTimeout,
     UpstreamTimeout,
 )
@@ -30,6 +31,8 @@ from clb.proxy.replies import error_reply
 
 REST_AFTER_S = 5.0
 """An idle connection that old gives back what it keeps for its next request."""
+SPARED_S = 1.0
+"""A connection on which something happened within this time does not make room for others."""
 REPEATED_HEAD_LIMIT_BYTES = 2048
 """The largest head that is kept to be compared with the connection's next one."""
 
@@ -421,7 +424,9 @@ class Downstream(ClientConnection):
         elif phase is _TUNNEL:
             exchange.answer_complete(is_reusable=False)
         elif exchange.is_queued:
-            exchange.fail(QueueTimeout("no connection to the target became free in time"))
+            waits_for = "place" if exchange.candidate is None else "connection to the target"
+            error = Overloaded if exchange.candidate is None else QueueTimeout
+            exchange.fail(error(f"no {waits_for} became free in time"))
         elif phase is _BODY and not (self._is_upstream_blocked or exchange.awaits_continue):
             exchange.fail(BodyTimeout("body stood still"))
         else:
@@ -440,6 +445,44 @@ class Downstream(ClientConnection):
         """End the connection if no request is on it; else it ends behind the current one."""
         if self.phase is _HEAD and not self._buffer and self.exchange is None:
             self._close()
+
+    # --- what limits ask for ---
+
+    @property
+    def awaits_body(self) -> bool:
+        """Tell whether it is the client's next piece of a body that is waited for."""
+        exchange = self.exchange
+        return (
+            self.phase is _BODY
+            and exchange is not None
+            and not (self._is_upstream_blocked or exchange.is_queued or exchange.awaits_continue)
+        )
+
+    def spare_rank(self, now: float) -> tuple[int, float] | None:
+        """Return how well others can do without this connection (lowest first), and since when; None: not at all.
+
+        First go handshakes that do not get on, then those that never asked for anything, then heads that do not end,
+        then those that wait for their next request. Whoever did anything within the last second stays.
+        """
+        phase, timeouts = self.phase, self.runtime.timeouts
+        if phase is _HANDSHAKE or phase is _PROXY_HEADER:
+            rank, since = 0, self.accepted_at
+        elif phase is not _HEAD or self.exchange is not None:
+            return None
+        elif self._buffer:
+            rank, since = 2, self.deadline - timeouts.client_header
+        elif not self.requests:
+            rank, since = 1, self.accepted_at
+        else:
+            rank, since = 3, self._idle_deadline - timeouts.keepalive
+        return (rank, since) if now - since >= SPARED_S else None
+
+    def make_room(self) -> None:
+        """End for the sake of others."""
+        if self.phase is _HEAD and not self._buffer:
+            self._close()
+        else:
+            self._abort()
 
     # --- the ledger ---
 

@@ -40,6 +40,8 @@ from clb.routing.urls import SlashRedirect
 
 if TYPE_CHECKING:
     from clb.proxy.downstream import Downstream
+    from clb.proxy.pace import Pace
+    from clb.proxy.request_gate import RequestGate
 
 CLIENT_WENT_AWAY = 499
 """What the log shows for a request whose client left before an answer began (nginx's number; never sent)."""
@@ -81,6 +83,12 @@ class Exchange:
     _pending: list[bytes] | None = None
     _pending_bytes = 0
     _holds_budget = False
+    gates: tuple[RequestGate, ...] = ()
+    """Those it has passed or waits at; they are told when it is over."""
+    pace: Pace | None = None
+    """How fast the client is, while it is waited for."""
+    _is_live = False
+    """It counts among the live requests of its rule's budget."""
 
     def __init__(self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int) -> None:
         self.connection = connection
@@ -113,17 +121,26 @@ class Exchange:
     # --- the request's way up ---
 
     def begin(self) -> None:
-        """Find the rule and offer the request to a target; replies by itself where that ends here."""
+        """Find the rule and offer the request to a target; replies by itself where that ends here.
+
+        Called again for a request that had to wait at a gate, which then lets it pass.
+        """
         request = self.request
+        runtime = self.connection.runtime
+        if runtime.gate is not None and not runtime.gate.passes(self):
+            return
         try:
             path = b"/" if request.path == b"*" else normalise_path(request.path)
         except BadTarget as error:
             self.fail(error)
             return
-        rule = self.connection.runtime.router.route(request.host, path)
+        rule = runtime.router.route(request.host, path)
         if rule.__class__ is RuleRuntime:
             self.rule = rule
+            if rule.gate is not None and not rule.gate.passes(self):
+                return
             if rule.config.redirect is None:
+                self._is_live = True
                 rule.budget.live_requests += 1
                 self._offer(rule)
             else:
@@ -445,9 +462,9 @@ class Exchange:
             # The client must not take what it has for the whole answer.
             self._end(is_reusable=False, is_cut=True)
             return
-        self.reply_error(error.client_status)
+        self.reply_error(error.client_status, error.retry_after_s)
 
-    def reply_error(self, status: int) -> None:
+    def reply_error(self, status: int, retry_after_s: int = 0) -> None:
         """Answer with one of clb's own error pages."""
         request = self.request
         keep_alive = self._reply_keeps_alive()
@@ -460,6 +477,7 @@ class Exchange:
                 method=request.method,
                 keep_alive=keep_alive,
                 date=self.connection.clock.date(self.connection.clock.now()),
+                extra_headers=(b"Retry-After: %d" % retry_after_s,) if retry_after_s else (),
             ),
         )
 
@@ -535,8 +553,10 @@ class Exchange:
                     candidate.payload.release(upstream, now)
                 else:
                     upstream.close()
+        for gate in self.gates:
+            gate.leave(self)
         if rule is not None:
-            if rule.config.redirect is None:
+            if self._is_live:
                 rule.budget.live_requests -= 1
                 if self._holds_budget:
                     rule.budget.release()

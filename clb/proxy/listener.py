@@ -20,12 +20,16 @@ from clb.errors import ClbError
 from clb.http1.guard import DesyncGuard
 from clb.http1.repeated import RepeatedHeads
 from clb.http1.request import RequestHead
+from clb.metering.cells import listener_key
 from clb.metering.counters import ListenerLedger, RuleLedger, Traffic
+from clb.proxy.admission import ListenerAdmission, NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.connection import ClientConnection
 from clb.proxy.downstream import Downstream
 from clb.proxy.forwarded import contains
+from clb.proxy.pace import check_pace
 from clb.proxy.replies import error_reply
+from clb.proxy.request_gate import RequestGate
 from clb.proxy.rule import RuleRuntime
 from clb.routing.router import Router
 from clb.tls.contexts import ListenerContexts
@@ -80,6 +84,8 @@ class ListenerRuntime:
         request_ids: RequestIds,
         access_log: AccessLogger,
         events: EventLog,
+        node: NodeAdmission,
+        gate: RequestGate | None = None,
     ) -> None:
         self.load_balancer = load_balancer
         self.config = config
@@ -100,6 +106,10 @@ class ListenerRuntime:
         self.is_draining = False
         self.connections: set[ClientConnection] = set()
         self.next_request_id = request_ids.next
+        self.admission = ListenerAdmission(node, listener_key(load_balancer, config.name), config)
+        self.gate = gate
+        """What stands before its requests, if anything does."""
+        node.register(self)
         self._events = events
         self._serials: Iterator[int] = iter(range(1, 1 << 62))
         self._server: asyncio.Server | None = None
@@ -138,8 +148,10 @@ class ListenerRuntime:
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.deadline_passed()
-            else:
+            elif connection.exchange is None:
                 connection.rest(now)
+            else:
+                check_pace(connection, self.limits, now)
             if self.is_draining:
                 connection.drain()  # An answer that had begun before could not say that it is the last.
         for rule in self.rules:
@@ -161,26 +173,54 @@ class ListenerRuntime:
         return next(self._serials)
 
     def admit(self, connection: ClientConnection) -> bool:
-        """Take a new connection in, or say no when the listener is full."""
-        if len(self.connections) >= self.limits.connections:
-            self.ledger.refused["connections"] += 1
-            self._events.log(
-                logging.WARNING,
-                "connections",
-                "connection refused",
-                listener=self.name,
-                limit=self.limits.connections,
-            )
+        """Take a new connection in, or say no when there is too much already."""
+        reason = self.admission.refusal(self.clock.now())
+        if reason:
+            self._connection_refused(connection, reason)
             return False
         self.connections.add(connection)
         self.ledger.opened(connection)
+        self.admission.entered()
         return True
+
+    def admit_source(self, connection: ClientConnection) -> bool:
+        """Look at whom a connection is from, as soon as that is known; its handshake, if any, begins."""
+        reason = self.admission.source_refusal(connection, self.clock.now())
+        if reason:
+            self._connection_refused(connection, reason)
+            return False
+        if self.tls_context is not None:
+            oldest = self.admission.handshake_began(connection)
+            if oldest is not None:
+                self._connection_refused(oldest, "handshakes")
+                oldest.abort()
+        return True
+
+    def admit_handshake(self, connection: ClientConnection) -> bool:
+        """Let a client begin its handshake, or say no when there are too many."""
+        if not self.admission.limits_handshakes:
+            return True
+        reason = self.admission.handshake_refusal(connection, self.clock.now())
+        if reason:
+            self._connection_refused(connection, reason)
+        return not reason
+
+    def _connection_refused(self, connection: ClientConnection, reason: str) -> None:
+        self.ledger.refused[reason] += 1
+        client = connection.client_address.decode()
+        self._events.log(logging.WARNING, reason, "connection refused", listener=self.name, client=client)
+
+    def noted(self, level: int, reason: str, client: str) -> None:
+        """Count and tell of something that a limit would refuse, if it were not only to be logged."""
+        self.ledger.refused[reason] += 1
+        self._events.log(level, reason, "would be refused", listener=self.name, client=client)
 
     def ended(self, connection: ClientConnection, traffic: Traffic) -> None:
         """Close a connection's account."""
         if connection not in self.connections:
             return
         self.connections.discard(connection)
+        self.admission.left(connection)
         before = self.ledger.residuals
         self.ledger.ended(connection, traffic)
         if self.ledger.residuals != before:
@@ -205,11 +245,13 @@ class ListenerRuntime:
             self.ledger.handshakes_resumed += 1
         else:
             self.ledger.handshakes_full += 1
+        self.admission.handshake_ended(connection)
         connection.measure_rtt()
 
     def handshake_failed(self, connection: ClientConnection, reason: str, error: Exception | None) -> None:
         """Count and tell of a handshake that is not."""
         self.ledger.handshakes_failed[reason] += 1
+        self.admission.handshake_ended(connection)
         self._events.log(
             logging.INFO,
             reason,

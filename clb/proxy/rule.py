@@ -15,6 +15,7 @@ from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Rule
 from clb.metering.counters import RuleLedger
 from clb.proxy.pool import TargetPool
+from clb.proxy.request_gate import RequestGate
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +30,8 @@ class RuleRuntime:
     session: SessionPolicy[TargetPool] | None
     budget: RetryBudget
     ledger: RuleLedger
+    gate: RequestGate | None = None
+    """Lists, rates and the bound of requests under way, if the rule has any."""
 
     @property
     def attempts(self) -> int:

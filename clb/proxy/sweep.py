@@ -25,9 +25,13 @@ class Sweep:
         self._loop = loop
         self._tasks = tasks
         self._handle: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.lag_s = 0.0
+        """How late the loop was for the sweep that runs or ran last: it had that much else to do."""
 
     def start(self) -> None:
         """Begin."""
+        self._due = self._loop.time() + INTERVAL_S
         self._handle = self._loop.call_later(INTERVAL_S, self._run)
 
     def stop(self) -> None:
@@ -37,6 +41,7 @@ class Sweep:
 
     def _run(self) -> None:
         now = self._loop.time()
+        self.lag_s = max(0.0, now - self._due)
         for task in self._tasks:
             try:
                 task(now)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.retry_budget import RetryBudget
 from clb.balancing.scheduler import create_scheduler
 from clb.balancing.stickiness import SessionPolicy
-from clb.config.models import Config, Listener, LoadBalancer, Rule
+from clb.config.models import Access, Config, Listener, LoadBalancer, Rule
+from clb.metering.cells import ListenerField, RuleField, listener_key, rule_key
 from clb.metering.counters import RuleLedger
+from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.listener import AccessLogger, EventLog, ListenerRuntime, RequestIds
 from clb.proxy.pool import TargetPool
+from clb.proxy.request_gate import build_gate
 from clb.proxy.rule import RuleRuntime
 from clb.routing.router import Router, RouteSpec
 from clb.service.contexts import build_contexts
@@ -35,6 +38,8 @@ class Surroundings:
     events: EventLog
     cookie_key: bytes
     """Key of the session cookies; the same on every worker and after a restart."""
+    node: NodeAdmission = field(default_factory=NodeAdmission.alone)
+    """Caps, and the process's part of the numbers that the node's processes share."""
 
 
 def build_listeners(config: Config, materials: Materials, surroundings: Surroundings) -> list[ListenerRuntime]:
@@ -58,7 +63,7 @@ def _build_listener(
     surroundings: Surroundings,
     request_ids: RequestIds,
 ) -> ListenerRuntime:
-    rules = [_build_rule(rule, listener, surroundings) for rule in listener.rules]
+    rules = [_build_rule(rule, listener, load_balancer.name, surroundings) for rule in listener.rules]
     router = Router(
         RouteSpec(domain=rule.config.domain, url=rule.config.url, value=rule, default=rule.config.default)
         for rule in rules
@@ -76,10 +81,20 @@ def _build_listener(
         request_ids,
         surroundings.access_log,
         surroundings.events,
+        surroundings.node,
+        build_gate(
+            surroundings.node.share,
+            surroundings.loop,
+            listener_key(load_balancer.name, listener.name),
+            ListenerField.IN_FLIGHT,
+            Access(),
+            listener.rate_limits,
+            listener.in_flight,
+        ),
     )
 
 
-def _build_rule(rule: Rule, listener: Listener, surroundings: Surroundings) -> RuleRuntime:
+def _build_rule(rule: Rule, listener: Listener, load_balancer: str, surroundings: Surroundings) -> RuleRuntime:
     candidates = tuple(
         Candidate(
             target.address,
@@ -107,4 +122,13 @@ def _build_rule(rule: Rule, listener: Listener, surroundings: Surroundings) -> R
         session=session,
         budget=RetryBudget(rule.retry.budget, rule.retry.budget_minimum),
         ledger=RuleLedger(),
+        gate=build_gate(
+            surroundings.node.share,
+            surroundings.loop,
+            rule_key(load_balancer, listener.name, rule.domain, rule.url),
+            RuleField.IN_FLIGHT,
+            rule.access,
+            rule.rate_limits,
+            rule.in_flight,
+        ),
     )

@@ -21,8 +21,10 @@ import uvloop
 from clb.config.models import Config
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.observe.logging import RateLimited, fields
+from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.listener import ListenerRuntime
+from clb.proxy.node_share import NodeShare
 from clb.proxy.sweep import Sweep
 from clb.service.assembly import Surroundings, build_listeners
 from clb.service.materials import Materials
@@ -100,7 +102,8 @@ def _prepare(config: Config, materials: Materials) -> _Process:
         access_log = open_access_log(str(node.access_log.path), node.access_log.format, clock.wall)
     except (OSError, ValueError) as error:
         raise StartError(str(error)) from error
-    surroundings = Surroundings(loop, clock, access_log, events, cookie_key)
+    admission = NodeAdmission(NodeShare.alone(), node.limits, events)
+    surroundings = Surroundings(loop, clock, access_log, events, cookie_key, admission)
     try:
         listeners = build_listeners(config, materials, surroundings)
     except (ContextFault, OSError) as error:
@@ -110,6 +113,7 @@ def _prepare(config: Config, materials: Materials) -> _Process:
         loop,
         (
             lambda _: clock.synchronise(),
+            lambda now: admission.sweep(now, sweep.lag_s),
             *(listener.sweep for listener in listeners),
             lambda _: access_log.flush(),
             lambda _: events.flush(),

@@ -23,6 +23,7 @@ PREFIXES = {
     "Store": "store.",
     "Keyring": "keyring.",
     "Notify": "notify.",
+    "NodeLimits": "limits.",
     "ProxyProtocol": "proxy_protocol.",
 }
 # Defaults that depend on something, said in words.

@@ -110,6 +110,7 @@ class RecordingConnection:
             ledger=RuleLedger(),
         )
         self.runtime = SimpleNamespace(
+            gate=None,
             router=Router([RouteSpec(domain="shop.example.com", url="/", value=self.rule, default=True)]),
             config=SimpleNamespace(forwarded_for="append", trusted_proxies=()),
             timeouts=Timeouts(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clb.config.checks.limits import check_limits
 from clb.config.checks.listeners import check_listener
 from clb.config.checks.names import check_certificates, check_names, check_references
 from clb.config.checks.node import check_node
@@ -35,3 +36,6 @@ def check(data: object) -> Iterator[Problem]:
         for listener in balancer.views("listeners"):
             yield from check_listener(listener)
             yield from check_rules(listener)
+            yield from check_limits(listener)
+            for rule in listener.views("rules"):
+                yield from check_limits(rule)

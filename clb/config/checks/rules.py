@@ -15,7 +15,17 @@ from clb.config.faults import Problem, quote, spell
 from clb.config.rules import HealthCheck, Passive, Pool
 from clb.units import format_duration, parse_duration
 
-_NEED_TARGETS = ("scheduler", "session", "health_check", "passive", "slow_start", "all_dead", "pool", "retry")
+_NEED_TARGETS = (
+    "scheduler",
+    "session",
+    "health_check",
+    "passive",
+    "slow_start",
+    "all_dead",
+    "pool",
+    "retry",
+    "in_flight",
+)
 _HASHING = ("ip_hash", "maglev")
 
 
