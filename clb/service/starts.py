@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from clb.metering.cells import Cells
+from clb.metering.keyed_cells import KeyedCells
 from clb.service.channel import Channel
 
 
@@ -48,6 +49,9 @@ class WorkerStart:
     """By `listener_key` and slot; bound and listening. Usually those of its own slot, some of others' where workers
     were taken away."""
     cells: Cells
+    keyed: KeyedCells
+    """`KeyedCells(columns)`, made with the cells and with as many columns; a worker uses the same column of both. The
+    rows that `NodeShare` asks for are those of listeners and of rules (`Outline.rows`)."""
     state_dir: Path
     counters: Path
     """Directory of the counter files; exists, and belongs to the user that the process is."""
