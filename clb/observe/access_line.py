@@ -124,20 +124,19 @@ class LineFormat:
 
     def _prefix(self, record: AccessRecord, fields: object, last: tuple[Any, ...] | None) -> tuple[Any, ...]:
         """What the connection keeps: the last request's fields, whose line it was, what it said, and the template."""
-        said = (
+        spoken = (
             record.host,
             record.header(b"user-agent"),
             record.header(b"referer"),
-            record.minor_version,
-            record.upgraded,
         )
+        said = (spoken, record.minor_version, record.upgraded)
         same = last is not None and last[1] is self and last[2] == said
-        prefix = (fields, self, said, last[3] if same and last is not None else self._template(record))
+        prefix = (fields, self, said, last[3] if same and last is not None else self._template(record, spoken))
         if len(prefix[3]) <= _MAX_KEPT_BYTES:
             record.connection.log_prefix = prefix
         return prefix
 
-    def _template(self, record: AccessRecord) -> bytes:
+    def _template(self, record: AccessRecord, said: tuple[bytes, bytes, bytes]) -> bytes:
         """The line of this connection and of what its client repeats, with holes for the rest.
 
         A new connection costs two look-ups and one `%`: what it shares with others is in its frame.
@@ -158,7 +157,6 @@ class LineFormat:
         frame = self._frames.get(shared)
         if frame is None:
             frame = self._frames[shared] = self._frame(record)
-        said = (record.host, record.header(b"user-agent"), record.header(b"referer"))
         client = self._clients.get(said)
         if client is None:
             client = self._of_client(*said)

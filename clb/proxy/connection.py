@@ -20,7 +20,7 @@ from clb.metering.counters import RuleLedger, Traffic, after_abort
 from clb.proxy.exchange import NEVER, Exchange
 from clb.proxy.forwarded import contains
 from clb.proxy.proxy_protocol import BadProxyHeader, read_proxy_header
-from clb.proxy.tcp import acknowledged_bytes, plain_address, reset_on_close, round_trip_us, set_write_marks
+from clb.proxy.tcp import acknowledged_bytes, plain_address, reset_on_close, set_write_marks
 from clb.tls.client_identity import ClientCertificateRefused, check_client_chain, client_identity_headers
 from clb.tls.engine import RECORD_PLAINTEXT, Progress, TlsEngine, record_expansion
 from clb.tls.failures import handshake_failure_reason
@@ -243,7 +243,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with whatever the listener speaks first."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = transport  # type: ignore[assignment]
         set_write_marks(self.transport)
         runtime = self.runtime
         self.accepted_at = self.clock.now()
@@ -390,10 +390,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         ssl_object = engine.ssl_object
         runtime = self.runtime
         self.handshake_s = self.clock.now() - self.accepted_at
-        self.tls_version = (ssl_object.version() or "-").encode("ascii")
-        cipher = ssl_object.cipher()
-        self.cipher = cipher[0].encode("ascii") if cipher else b"-"
-        self.resumed = bool(ssl_object.session_reused)
+        self.tls_version, self.cipher, self.resumed = engine.negotiated()
         server_name = getattr(ssl_object, "server_name", None)
         if server_name is not None:
             self.server_name = server_name.encode("ascii", "backslashreplace")
@@ -457,8 +454,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.transport.write_eof()
 
     def _say_goodbye(self) -> None:
-        if self.engine is not None:
-            self._write(self.engine.close())
+        engine = self.engine
+        if engine is not None and not engine.has_closed:
+            self._write(engine.close())
 
     def abort(self) -> None:
         """End the connection at once, whatever it is doing."""
@@ -505,7 +503,3 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.engine is not None and self.engine.is_established:
             expansion = record_expansion(self.tls_version, self.cipher)
         return after_abort(traffic, acknowledged, expansion, RECORD_PLAINTEXT)
-
-    def measure_rtt(self) -> None:
-        """Ask the kernel for the round-trip time, once per connection, for the log."""
-        self.rtt_us = round_trip_us(self.transport)

@@ -31,6 +31,7 @@ from clb.proxy.pace import check_pace
 from clb.proxy.replies import error_reply
 from clb.proxy.request_gate import RequestGate
 from clb.proxy.rule import RuleRuntime
+from clb.proxy.tcp import round_trip_us
 from clb.routing.router import Router
 from clb.tls.contexts import ListenerContexts
 
@@ -246,7 +247,7 @@ class ListenerRuntime:
         else:
             self.ledger.handshakes_full += 1
         self.admission.handshake_ended(connection)
-        connection.measure_rtt()
+        connection.rtt_us = round_trip_us(connection.transport)
 
     def handshake_failed(self, connection: ClientConnection, reason: str, error: Exception | None) -> None:
         """Count and tell of a handshake that is not."""

@@ -104,7 +104,7 @@ class Upstream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = transport  # type: ignore[assignment]
         set_write_marks(self.transport)
         self.pool.adopt(self)
 

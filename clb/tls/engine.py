@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -35,8 +34,8 @@ class TlsEngine:
 
     __slots__ = (
         "_do_handshake",
-        "_has_closed",
         "_incoming",
+        "_inner",
         "_outgoing",
         "_peer_closed",
         "_ssl_read",
@@ -45,6 +44,7 @@ class TlsEngine:
         "ciphertext_out",
         "handshake_in",
         "handshake_out",
+        "has_closed",
         "has_more",
         "is_established",
         "plaintext_in",
@@ -56,8 +56,9 @@ class TlsEngine:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        # What `SSLObject.read` and `write` wrap in a Python frame of their own, twice for each request.
+        # What `SSLObject` wraps in Python frames of its own, several times for each request and each connection.
         inner: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]
+        self._inner = inner
         self._ssl_read: Callable[[int], bytes] = inner.read
         self._do_handshake: Callable[[], None] = inner.do_handshake
         self._ssl_write: Callable[[bytes | memoryview], int] = inner.write
@@ -66,7 +67,8 @@ class TlsEngine:
         self.has_more = False
         """Ciphertext is left that `decrypt` has not tried yet."""
         self._peer_closed = False
-        self._has_closed = False
+        self.has_closed = False
+        """Our close_notify has been made."""
         self.ciphertext_in = 0
         """Bytes fed, handshake included."""
         self.ciphertext_out = 0
@@ -176,12 +178,21 @@ class TlsEngine:
 
     def close(self) -> bytes:
         """Return the close_notify alert, or nothing where the session is not up or already closed."""
-        if not self.is_established or self._has_closed:
+        if not self.is_established or self.has_closed:
             return b""
-        self._has_closed = True
-        with suppress(ssl.SSLError):  # SSLWantReadError: the peer's is not waited for (RFC 8446 section 6.1).
-            self.ssl_object.unwrap()
+        self.has_closed = True
+        try:  # noqa: SIM105 - three Python frames for each connection
+            self._inner.shutdown()
+        except ssl.SSLError:
+            pass  # SSLWantReadError: the peer's is not waited for (RFC 8446 section 6.1).
         return self.take_outgoing()
+
+    def negotiated(self) -> tuple[bytes, bytes, bool]:
+        """Return version, suite (`-` where there is none) and whether a session was resumed; valid when it is up."""
+        inner = self._inner
+        cipher = inner.cipher()
+        version = inner.version() or "-"
+        return version.encode("ascii"), cipher[0].encode("ascii") if cipher else b"-", inner.session_reused
 
     @property
     def unread(self) -> int:

@@ -45,4 +45,6 @@ def test_client_process_that_fails():
 
 def test_client_process_that_does_not_start(monkeypatch, tmp_path):
     monkeypatch.setattr(trial_handshake, "_SUITE_CLIENT", tmp_path / "absent.py")
-    assert isinstance(shake_hands_with_tls13_suite(ECDSA.base, SUITES[0]), ssl.SSLEOFError)
+    outcome = shake_hands_with_tls13_suite(ECDSA.base, SUITES[0])
+    # Which of the two it is depends on Python's patch version.
+    assert isinstance(outcome, ssl.SSLEOFError | ssl.SSLZeroReturnError)
