@@ -228,6 +228,12 @@ class Overloaded(ClbError):
     retry_after_s = 1
 
 
+class TargetRemoved(ClbError):
+    """The target left the configuration, and `node.drain_timeout` was not enough for the request to finish."""
+
+    client_status = 503
+
+
 class NoTarget(UpstreamError):
     """The rule has no target that takes new work."""
 

@@ -88,12 +88,7 @@ class NodeAdmission:
             is_saturated = self.saturation.is_saturated
             message = "new connections are refused" if is_saturated else "new connections are taken again"
             self._events.log(logging.WARNING, "saturated", message, lag_ms=round(lag_s * 1000))
-        upstream = sum(
-            candidate.payload.open_connections
-            for listener in self._listeners
-            for rule in listener.rules
-            for candidate in rule.candidates
-        )
+        upstream = sum(pool.open_connections for listener in self._listeners for pool in listener.pools)
         self.descriptors.look(now, self.connections, upstream)
         for _ in range(self.connections - self.descriptors.most_connections):
             if not self._make_room(now):

@@ -14,6 +14,7 @@ from abc import abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
+from clb.config.models import Timeouts
 from clb.http1.chunked import ChunkedDecoder
 from clb.http1.request import RequestHead
 from clb.metering.counters import RuleLedger, Traffic, after_abort
@@ -90,6 +91,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "handshake_s",
         "is_write_blocked",
         "last_ledger",
+        "last_request",
         "local_address",
         "local_port",
         "log_prefix",
@@ -122,6 +124,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.billed_in = 0
         self.billed_out = 0
         self.requests = 0
+        self.last_request = runtime.requests_on_a_connection
+        """The number of the request whose answer says that the connection ends; 0 = the next answer does."""
         self.last_ledger: RuleLedger | None = None
         """Of the last request that a real server answered; what of it does not arrive is taken back there."""
         self.client_address = b""
@@ -191,8 +195,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Let go of what only a busy connection has use for."""
 
     @abstractmethod
-    def drain(self) -> None:
-        """End the connection if no request is on it; else it ends behind the current one."""
+    def drain(self, now: float) -> None:
+        """End the connection if no request is on it and none is likely to be on its way."""
+
+    @abstractmethod
+    def reconfigured(self, old: Timeouts, new: Timeouts) -> None:
+        """Go by another configuration."""
 
     @property
     @abstractmethod

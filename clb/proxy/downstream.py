@@ -9,6 +9,7 @@ one read of them.
 
 from __future__ import annotations
 
+from clb.config.models import Timeouts
 from clb.errors import (
     BadChunk,
     BadRequest,
@@ -33,6 +34,8 @@ REST_AFTER_S = 5.0
 """An idle connection that old gives back what it keeps for its next request."""
 SPARED_S = 1.0
 """A connection on which something happened within this time does not make room for others."""
+DRAIN_IDLE_S = 1.0
+"""So long without a request, and a connection that is to end is closed."""
 REPEATED_HEAD_LIMIT_BYTES = 2048
 """The largest head that is kept to be compared with the connection's next one."""
 
@@ -330,10 +333,8 @@ class Downstream(ClientConnection):
         return (
             request.keep_alive
             and self.phase is _ANSWER
-            and not self.runtime.is_draining
             and not self._has_ended_input
-            and self.requests < self.runtime.limits.keepalive_requests
-            and self.runtime.timeouts.keepalive > 0
+            and self.requests < self.last_request
         )
 
     @property
@@ -441,10 +442,29 @@ class Downstream(ClientConnection):
             self._last_block = b""
             self.log_prefix = None
 
-    def drain(self) -> None:
-        """End the connection if no request is on it; else it ends behind the current one."""
-        if self.phase is _HEAD and not self._buffer and self.exchange is None:
+    def drain(self, now: float) -> None:
+        """End the connection if no request is on it and none is likely to be on its way.
+
+        Whoever sent a request just when the connection is closed does not know whether it was served. The answer to
+        the next request says that it is the last; only a client that has nothing to ask for a while is cut off.
+        """
+        if self._is_idle() and now - self._idle_since() >= DRAIN_IDLE_S:
             self._close()
+
+    def reconfigured(self, old: Timeouts, new: Timeouts) -> None:
+        """Go by another configuration: an idle connection stays as long as the new one says."""
+        self._last_head, self._last_block = None, b""  # Read under other limits.
+        if self._is_idle():
+            change = new.keepalive - old.keepalive if self.requests else new.client_header - old.client_header
+            self._idle_deadline += change
+            self.deadline += change
+
+    def _is_idle(self) -> bool:
+        return self.phase is _HEAD and not self._buffer and self.exchange is None and not self.is_write_blocked
+
+    def _idle_since(self) -> float:
+        timeouts = self.runtime.timeouts
+        return self.deadline - (timeouts.keepalive if self.requests else timeouts.client_header)
 
     # --- what limits ask for ---
 

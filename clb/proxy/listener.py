@@ -1,7 +1,8 @@
-"""One listener at work: what its connections share, what is counted for it, its socket.
+"""One listener at work: what its connections share, what is counted for it, its sockets.
 
-Owns:      admission, ids, the listener's ledger, the words for what goes wrong before there is a request.
-Elsewhere: one connection (downstream.py); rules and their targets (rule.py); time (sweep.py).
+Owns:      admission, ids, the listener's ledger, the words for what goes wrong before there is a request; changing
+           what all connections share under them.
+Elsewhere: one connection (downstream.py); rules and their targets (rule.py); accepting (acceptor.py); time (sweep.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import secrets
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from clb.config.models import Limits, Listener, Timeouts
@@ -22,12 +23,14 @@ from clb.http1.repeated import RepeatedHeads
 from clb.http1.request import RequestHead
 from clb.metering.cells import listener_key
 from clb.metering.counters import ListenerLedger, RuleLedger, Traffic
+from clb.proxy.acceptor import Acceptor
 from clb.proxy.admission import ListenerAdmission, NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.connection import ClientConnection
 from clb.proxy.downstream import Downstream
 from clb.proxy.forwarded import contains
 from clb.proxy.pace import check_pace
+from clb.proxy.pool import TargetPool
 from clb.proxy.replies import error_reply
 from clb.proxy.request_gate import RequestGate
 from clb.proxy.rule import RuleRuntime
@@ -37,9 +40,6 @@ from clb.tls.contexts import ListenerContexts
 
 if TYPE_CHECKING:
     from clb.proxy.exchange import Exchange
-
-BACKLOG = 4096
-"""Connections that the kernel holds ready while the loop is busy."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -86,9 +86,42 @@ class ListenerRuntime:
         access_log: AccessLogger,
         events: EventLog,
         node: NodeAdmission,
-        gate: RequestGate | None = None,
+        gate: RequestGate | None,
+        pools: set[TargetPool],
     ) -> None:
         self.load_balancer = load_balancer
+        self.scheme = config.protocol.encode("ascii")
+        self.clock = clock
+        self.access_log = access_log
+        self.ledger = ListenerLedger()
+        self.is_draining = False
+        self.connections: set[ClientConnection] = set()
+        self.in_flight = 0
+        """Connections with a request on them, as of the last sweep."""
+        self.pools = pools
+        """Those of its rules' targets, removed ones among them, that have connections; they enter and leave by
+        themselves."""
+        self.acceptors: dict[int, Acceptor] = {}
+        """By worker slot."""
+        self._given_up: list[Acceptor] = []
+        """Those that still accept whoever was let in."""
+        self.next_request_id = request_ids.next
+        self._events = events
+        self._serials: Iterator[int] = iter(range(1, 1 << 62))
+        self.guard = DesyncGuard(config.desync_guard, config.limits.header_bytes)
+        self.admission = ListenerAdmission(node, listener_key(load_balancer, config.name), config)
+        self._configure(config, router, rules, contexts, gate)
+        node.register(self)
+
+    def _configure(
+        self,
+        config: Listener,
+        router: Router[RuleRuntime],
+        rules: Sequence[RuleRuntime],
+        contexts: ListenerContexts | None,
+        gate: RequestGate | None,
+    ) -> None:
+        """Take over all that follows from the configuration; at the start and at each change."""
         self.config = config
         self.timeouts: Timeouts = config.timeouts
         self.limits: Limits = config.limits
@@ -97,75 +130,115 @@ class ListenerRuntime:
         self.contexts = contexts
         """Certificates may be replaced in these; connections are made from `tls_context`. None on an http listener."""
         self.tls_context = contexts.base if contexts is not None else None
-        self.scheme = config.protocol.encode("ascii")
         self.verifies_clients = config.ssl_mode == "mutual"
-        self.clock = clock
-        self.access_log = access_log
-        self.ledger = ListenerLedger()
-        self.guard = DesyncGuard(config.desync_guard, config.limits.header_bytes)
-        self.repeated_heads = RepeatedHeads()
-        self.is_draining = False
-        self.connections: set[ClientConnection] = set()
-        self.next_request_id = request_ids.next
-        self.admission = ListenerAdmission(node, listener_key(load_balancer, config.name), config)
         self.gate = gate
         """What stands before its requests, if anything does."""
-        node.register(self)
-        self._events = events
-        self._serials: Iterator[int] = iter(range(1, 1 << 62))
-        self._server: asyncio.Server | None = None
+        self.repeated_heads = RepeatedHeads()
+        counted, self.guard = self.guard, DesyncGuard(config.desync_guard, config.limits.header_bytes)
+        self.guard.checked, self.guard.disagreements = counted.checked, counted.disagreements
         self.heads_to_guard = self.guard.interval
         """How many heads from now the desync guard reads one as well; 0 = never."""
+
+    @property
+    def requests_on_a_connection(self) -> int:
+        """How many requests a connection may carry; 0 = the answer that is due is the last."""
+        if self.is_draining:
+            return 0
+        return self.limits.keepalive_requests if self.timeouts.keepalive else 1
 
     @property
     def name(self) -> str:
         """Load balancer and listener, for logs."""
         return f"{self.load_balancer}/{self.config.name}"
 
-    # --- the socket ---
+    # --- sockets ---
 
-    async def listen(self, loop: asyncio.AbstractEventLoop) -> int:
-        """Bind and accept; return the port, which the system chose if it was 0.
+    async def accept_on(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, slot: int = 0) -> int:
+        """Accept on a socket that is bound and listens; return its port."""
+        acceptor = Acceptor(sock)
+        await acceptor.start(loop, lambda: Downstream(self))
+        self.acceptors[slot] = acceptor
+        return acceptor.port
 
-        Raises:
-            OSError: the address cannot be bound.
-        """
-        sock = _bind(self.config.address, self.config.port)
-        self._server = await loop.create_server(lambda: Downstream(self), sock=sock, backlog=BACKLOG)
-        port: int = sock.getsockname()[1]
-        return port
+    def stop_accepting(self, slots: Iterable[int] | None = None, *, refuses: bool) -> None:
+        """Give sockets up (all of them by default), `refuses` says whether in all processes."""
+        for slot in tuple(self.acceptors) if slots is None else slots:
+            if (acceptor := self.acceptors.pop(slot, None)) is not None:
+                acceptor.retire(refuses=refuses)
+                self._given_up = [*(each for each in self._given_up if each.is_open), acceptor]
 
-    def stop_accepting(self) -> None:
-        """Close the socket and let idle connections go; the others end behind their current request."""
+    @property
+    def has_open_sockets(self) -> bool:
+        """Whether somebody may still be accepted."""
+        return bool(self.acceptors) or any(acceptor.is_open for acceptor in self._given_up)
+
+    # --- changes ---
+
+    def update(
+        self,
+        config: Listener,
+        router: Router[RuleRuntime],
+        rules: Sequence[RuleRuntime],
+        contexts: ListenerContexts | None,
+        gate: RequestGate | None,
+    ) -> None:
+        """Go by another configuration from the next request on; requests that run go on by what they read."""
+        old, old_requests, old_base = self.config, self.requests_on_a_connection, self.tls_context
+        self._configure(config, router, rules, contexts, gate)
+        self.admission.configure(config)
+        if old_base is not self.tls_context:
+            # Admitted by other checks or under another policy: what they ask next is their last request.
+            for connection in self.connections:
+                connection.last_request = 0
+        elif old_requests != self.requests_on_a_connection:
+            for connection in self.connections:
+                if connection.last_request:
+                    connection.last_request = self.requests_on_a_connection
+        if old.timeouts != config.timeouts or old.limits != config.limits:
+            for connection in self.connections:
+                connection.reconfigured(old.timeouts, config.timeouts)
+
+    def drain(self) -> None:
+        """Let connections end: idle ones soon, the others behind their current request."""
         self.is_draining = True
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for connection in tuple(self.connections):
-            connection.drain()
+        for connection in self.connections:
+            connection.last_request = 0
+
+    def revive(self) -> None:
+        """Serve on, after all."""
+        self.is_draining = False
+        for connection in self.connections:
+            connection.last_request = self.requests_on_a_connection
+
+    # --- time ---
 
     def sweep(self, now: float) -> None:
         """Act on every deadline that has passed."""
+        in_flight = 0
         for connection in tuple(self.connections):
+            exchange = connection.exchange
             if connection.deadline <= now:
                 connection.deadline_passed()
-            elif connection.exchange is None:
+            elif exchange is not None:
+                in_flight += 1
+                check_pace(connection, self.limits, now)
+            elif connection.last_request:
                 connection.rest(now)
             else:
-                check_pace(connection, self.limits, now)
-            if self.is_draining:
-                connection.drain()  # An answer that had begun before could not say that it is the last.
-        for rule in self.rules:
-            for candidate in rule.candidates:
-                candidate.payload.sweep(now)
+                connection.drain(now)
+        self.in_flight = in_flight
+        for pool in tuple(self.pools):
+            pool.sweep(now)
 
     def close(self) -> None:
         """End every connection at once, on both sides."""
+        for acceptor in (*self.acceptors.values(), *self._given_up):
+            acceptor.close()
+        self.acceptors.clear()
         for connection in tuple(self.connections):
             connection.abort()
-        for rule in self.rules:
-            for candidate in rule.candidates:
-                candidate.payload.close()
+        for pool in tuple(self.pools):
+            pool.close()
 
     # --- a connection's life ---
 
@@ -324,19 +397,3 @@ class ListenerRuntime:
             keep_alive=False,
             date=self.clock.date(self.clock.now()),
         )
-
-
-def _bind(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # `::` takes IPv4 clients too, whatever the system's default is.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.setblocking(False)
-        sock.bind((address, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -1,6 +1,6 @@
 """The connections to one target: kept, lent, bounded, queued for.
 
-Owns:      idle connections, the bound on open ones, the queue at the bound, dialling.
+Owns:      idle connections, the bound on open ones, the queue at the bound, dialling, the end of a removed target.
 Elsewhere: which target is chosen (balancing/); what is sent (exchange.py); when time is up (sweep.py).
 """
 
@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from clb.config.models import Pool
-from clb.errors import ClbError, DialRefused, DialTimeout, QueueFull
+from clb.errors import ClbError, DialRefused, DialTimeout, QueueFull, TargetRemoved
 from clb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ class TargetPool:
     """One target's connections; belongs to the target's identity and outlives a change of configuration."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, address: str, port: int, config: Pool, connect_timeout_s: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        port: int,
+        config: Pool,
+        connect_timeout_s: float,
+        pools_in_use: set[TargetPool] | None = None,
     ) -> None:
         self.label = f"[{address}]:{port}".encode() if ":" in address else f"{address}:{port}".encode()
         """Address and port, for the log."""
@@ -31,6 +37,8 @@ class TargetPool:
         self._port = port
         self._config = config
         self._connect_timeout_s = connect_timeout_s
+        self._pools_in_use = pools_in_use if pools_in_use is not None else set()
+        """This pool is in there while it has connections, so that nobody has to look at the others."""
         self.idle: list[Upstream] = []
         """Connections that wait for a request, the one used last at the end."""
         self._open = 0
@@ -47,6 +55,33 @@ class TargetPool:
     def waiting(self) -> int:
         """Exchanges in the queue."""
         return len(self._waiting)
+
+    def configure(self, config: Pool, connect_timeout_s: float) -> None:
+        """Go by other bounds from now on."""
+        self._config = config
+        self._connect_timeout_s = connect_timeout_s
+        while len(self.idle) > config.idle:
+            self.idle.pop(0).close()
+        while self._waiting and self._open < config.connections:
+            self._serve_queue()
+
+    def drain(self) -> None:
+        """Keep no connection that has nothing to do: the target is removed, and only what runs on it goes on."""
+        self.configure(self._config.model_copy(update={"idle": 0}), self._connect_timeout_s)
+
+    def cut(self) -> None:
+        """End what still runs on a removed target; connections that are being dialled are for the next call."""
+        error = TargetRemoved(f"{self.label.decode()}: removed, and time is up")
+        for exchange in tuple(self._waiting):
+            exchange.fail(error)
+        for upstream in tuple(self._connections):
+            exchange_on_it = upstream.exchange
+            if exchange_on_it is None:
+                upstream.close()
+            elif exchange_on_it.upgraded:
+                exchange_on_it.answer_complete(is_reusable=False)
+            else:
+                exchange_on_it.fail(error)
 
     def acquire(self, exchange: Exchange, *, fresh: bool = False) -> Upstream | None:
         """Lend an idle connection at once, or None: `exchange.connected` or `dial_failed` follows.
@@ -91,7 +126,7 @@ class TargetPool:
         if upstream not in self._connections:
             return
         self._connections.remove(upstream)
-        self._open -= 1
+        self._closed_one()
         if upstream in self.idle:
             self.idle.remove(upstream)
         self._serve_queue()
@@ -128,6 +163,8 @@ class TargetPool:
             self._dial(exchange)
 
     def _dial(self, exchange: Exchange) -> None:
+        if not self._open:
+            self._pools_in_use.add(self)
         self._open += 1
         task = self._loop.create_task(self._connect(exchange))
         self._dials.add(task)
@@ -159,8 +196,13 @@ class TargetPool:
             upstream.close()
             self.forget(upstream)
         else:
-            self._open -= 1
+            self._closed_one()
             self._serve_queue()
+
+    def _closed_one(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._pools_in_use.discard(self)
 
     def _dial_error(self, error: OSError) -> ClbError:
         where = self.label.decode()

@@ -63,7 +63,8 @@ def _build_listener(
     surroundings: Surroundings,
     request_ids: RequestIds,
 ) -> ListenerRuntime:
-    rules = [_build_rule(rule, listener, load_balancer.name, surroundings) for rule in listener.rules]
+    pools: set[TargetPool] = set()
+    rules = [_build_rule(rule, listener, load_balancer.name, surroundings, pools) for rule in listener.rules]
     router = Router(
         RouteSpec(domain=rule.config.domain, url=rule.config.url, value=rule, default=rule.config.default)
         for rule in rules
@@ -91,16 +92,19 @@ def _build_listener(
             listener.rate_limits,
             listener.in_flight,
         ),
+        pools,
     )
 
 
-def _build_rule(rule: Rule, listener: Listener, load_balancer: str, surroundings: Surroundings) -> RuleRuntime:
+def _build_rule(
+    rule: Rule, listener: Listener, load_balancer: str, surroundings: Surroundings, pools: set[TargetPool]
+) -> RuleRuntime:
     candidates = tuple(
         Candidate(
             target.address,
             target.port,
             target.weight,
-            TargetPool(surroundings.loop, target.address, target.port, rule.pool, listener.timeouts.connect),
+            TargetPool(surroundings.loop, target.address, target.port, rule.pool, listener.timeouts.connect, pools),
         )
         for target in rule.targets
     )

@@ -14,6 +14,7 @@ import gc
 import logging
 import resource
 import signal
+import socket
 from dataclasses import asdict, dataclass
 
 import uvloop
@@ -21,6 +22,7 @@ import uvloop
 from clb.config.models import Config
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.observe.logging import RateLimited, fields
+from clb.proxy.acceptor import BACKLOG
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.listener import ListenerRuntime
@@ -126,13 +128,30 @@ async def _bind(listeners: list[ListenerRuntime], loop: asyncio.AbstractEventLoo
     for listener in listeners:
         where = f"{listener.config.address}:{listener.config.port}"
         try:
-            await listener.listen(loop)
+            await listener.accept_on(loop, _bound(listener.config.address, listener.config.port))
         except OSError as error:
             raise StartError(f"listener {listener.name}: {where} cannot be bound: {error.strerror}") from error
         _logger.info(
             "listening",
             extra=fields(listener=listener.name, address=where, protocol=listener.config.protocol),
         )
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # `::` takes IPv4 clients too, whatever the system's default is.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setblocking(False)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _install_signals(process: _Process) -> None:
@@ -152,7 +171,8 @@ def _install_signals(process: _Process) -> None:
 async def _drain(process: _Process) -> None:
     """Take no new connections and let what runs finish, for as long as `node.drain_timeout`."""
     for listener in process.listeners:
-        listener.stop_accepting()
+        listener.stop_accepting(refuses=True)
+        listener.drain()
     open_connections = sum(len(listener.connections) for listener in process.listeners)
     _logger.info("draining", extra=fields(connections=open_connections))
     give_up_at = process.loop.time() + process.config.node.drain_timeout
@@ -166,7 +186,6 @@ async def _end(process: _Process) -> None:
     process.sweep.stop()
     cut = 0
     for listener in process.listeners:
-        listener.stop_accepting()
         cut += len(listener.connections)
         listener.close()
     await asyncio.sleep(0)  # Let the transports tell that they are gone, so that their bytes are counted.

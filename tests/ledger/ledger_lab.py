@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections import Counter
@@ -149,11 +150,10 @@ class Lab:
 
     def _start(self, runtime: ListenerRuntime) -> None:
         name = runtime.config.name
-        # The configuration knows no port 0; for tests the system chooses.
-        runtime.config = runtime.config.model_copy(update={"port": 0})
         runtime.ledger = RecordingLedger()
         self.listeners[name] = runtime
-        self.ports[name] = self._clb.run(runtime.listen(self._clb.loop))
+        sock = socket.create_server(("127.0.0.1", 0), backlog=128)  # For tests the system chooses the port.
+        self.ports[name] = self._clb.run(runtime.accept_on(self._clb.loop, sock))
         self.relays[name] = Relay(self.ports[name])
 
     def __enter__(self) -> Lab:
@@ -166,7 +166,6 @@ class Lab:
             relay.close()
         self._clb.call(self._sweep.stop)
         for runtime in self.listeners.values():
-            self._clb.call(runtime.stop_accepting)
             self._clb.call(runtime.close)
         self._clb.stop()
         self.real_server.close()

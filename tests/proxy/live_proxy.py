@@ -19,7 +19,6 @@ from raw_client import Client
 from real_server import WAIT_S
 from tls_material import TlsMaterial
 
-from clb.config.models import Config
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.proxy import sweep as sweep_module
 from clb.proxy.clock import Clock
@@ -65,6 +64,13 @@ def rule(*ports: int, domain: str = "shop.example.com", default: bool = True, **
     """One rule to real servers on these ports of this host."""
     targets = [{"address": "127.0.0.1", "port": port} for port in ports]
     return {"domain": domain, "default": default, **({"targets": targets} if ports else {}), **keys}
+
+
+def listening_socket(address: str) -> socket.socket:
+    """A socket as the supervisor hands it to its workers, but for the port, which the system chooses."""
+    if ":" in address:
+        return socket.create_server((address, 0), family=socket.AF_INET6, dualstack_ipv6=address == "::")
+    return socket.create_server((address, 0))
 
 
 class RecordedEvents:
@@ -165,8 +171,9 @@ class LiveProxy:
         clock = Clock(self._loop.time)
         self._access_log: AccessLogger = open_access_log(str(self._log_file), "json", clock.wall)
         surroundings = Surroundings(self._loop, clock, self._access_log, self.events, b"k" * 32)
-        for listener in build_listeners(_with_free_ports(self._config), self._materials, surroundings):
-            self.ports[listener.config.name] = await listener.listen(self._loop)
+        for listener in build_listeners(self._config, self._materials, surroundings):
+            sock = listening_socket(listener.config.address)
+            self.ports[listener.config.name] = await listener.accept_on(self._loop, sock)
             self.listeners[listener.config.name] = listener
         interval, sweep_module.INTERVAL_S = sweep_module.INTERVAL_S, SWEEP_S
         self._interval = interval
@@ -193,7 +200,6 @@ class LiveProxy:
     async def _stop(self) -> None:
         self._sweep.stop()
         for listener in self.listeners.values():
-            listener.stop_accepting()
             listener.close()
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
         self._access_log.close()
@@ -221,13 +227,3 @@ class _Complaints(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR or record.name == "asyncio":
             self._complaints.append(record.getMessage())
-
-
-def _with_free_ports(config: Config) -> Config:
-    balancers = tuple(
-        balancer.model_copy(
-            update={"listeners": tuple(one.model_copy(update={"port": 0}) for one in balancer.listeners)}
-        )
-        for balancer in config.load_balancers
-    )
-    return config.model_copy(update={"load_balancers": balancers})

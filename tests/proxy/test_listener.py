@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import struct
 import threading
@@ -232,16 +231,12 @@ def test_both_versions_of_ip_on_one_socket(serve, real_server):
     assert b"\r\nX-Real-IP: ::1\r\n" in real_server.heads[1]
 
 
-def test_an_address_that_is_taken_is_an_error(serve, real_server):
-    proxy = serve(protocol="http", targets=[real_server.port])
-    taken = proxy.listener.config.model_copy(update={"port": proxy.ports["http"]})
-    proxy.listener.config, config = taken, proxy.listener.config
-    with pytest.raises(OSError, match="ddress already in use"):
-        asyncio.run_coroutine_threadsafe(proxy.listener.listen(proxy._loop), proxy._loop).result(WAIT_S)
-    proxy.listener.config = config
-
-
 # --- drain ---
+
+
+def drain(proxy):
+    proxy.call(lambda: proxy.listener.stop_accepting(refuses=True))
+    proxy.call(proxy.listener.drain)
 
 
 @PROTOCOLS
@@ -250,7 +245,7 @@ def test_a_drain_ends_idle_connections_and_takes_no_new_ones(serve, real_server,
     idle, fresh = proxy.connect(protocol), proxy.connect(protocol)
     assert idle.ask().status == 200
     proxy.wait_until(lambda: len(proxy.listener.connections) == 2)
-    proxy.call(proxy.listener.stop_accepting)
+    drain(proxy)
     assert idle.read_to_end() == b""
     assert fresh.read_to_end() == b""
     with pytest.raises(ConnectionRefusedError):
@@ -272,7 +267,7 @@ def test_a_drain_waits_for_answers_that_are_due(serve, closing, protocol):
     client = proxy.connect(protocol)
     client.send(request())
     server.wait_for(lambda: len(server.conversations) == 1)
-    proxy.call(proxy.listener.stop_accepting)
+    drain(proxy)
     may_answer.set()
     answer = client.read_answer()
     assert (answer.status, answer.one(b"connection")) == (200, b"close")
@@ -296,7 +291,7 @@ def test_a_drain_ends_a_connection_whose_answer_had_begun(serve, closing, protoc
     client = proxy.connect(protocol)
     client.send(request())
     client.read_until(b"\r\n\r\n")
-    proxy.call(proxy.listener.stop_accepting)
+    drain(proxy)
     may_end.set()
     assert client.read_to_end() == b"ok"
 
@@ -308,7 +303,7 @@ def test_a_drain_serves_a_head_that_has_begun(serve, real_server, protocol):
     client.send(request()[:10])
     (connection,) = proxy.call(lambda: tuple(proxy.listener.connections))
     proxy.wait_until(lambda: bool(connection._buffer))
-    proxy.call(proxy.listener.stop_accepting)
+    drain(proxy)
     client.send(request()[10:])
     assert client.read_answer().one(b"connection") == b"close"
     assert client.read_to_end() == b""
