@@ -1,0 +1,210 @@
+"""What stands between the management app and whoever connects: one piece of ASGI for each of its two sockets.
+
+Owns:      who may ask for what, the bounds on bodies, time and requests at once, headers that every answer has.
+Elsewhere: the token (token.py), names of hosts (hosts.py), what is answered (routes.py).
+
+The control socket is a file that only its owner can open, so nothing is asked of who comes that way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any, Final
+
+from clb.control.hosts import KnownHosts
+from clb.control.token import AdminToken, TokenFault
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+METRICS_PATH: Final = "/metrics"
+
+SECURITY_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one client may take."""
+
+    body_bytes: int = 1 << 20
+    body_s: float = 20.0
+    """Time for a body to arrive."""
+    requests: int = 32
+    """Requests at once; the open paths are not counted, since who asks them must always get an answer."""
+
+
+@dataclass(slots=True)
+class Door:
+    """What is asked of who comes to the management address; may change while it serves."""
+
+    token: AdminToken
+    hosts: KnownHosts
+    metrics_open: bool = False
+
+
+class Refused(Exception):
+    """A request that ends here."""
+
+    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+class Guard:
+    """An ASGI app around the app; `door` is None on the control socket."""
+
+    def __init__(self, app: App, door: Door | None, bounds: Bounds = Bounds()) -> None:
+        self._app = app
+        self._door = door
+        self._bounds = bounds
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # Nothing else is served; the server closes the connection.
+        send = _with_security_headers(send)
+        try:
+            if scope["path"] in OPEN_PATHS:
+                await self._app(scope, _no_body, send)
+                return
+            self._admit(scope)
+        except Refused as refused:
+            await _refuse(refused, send)
+            return
+        self._running += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._running -= 1
+
+    def _admit(self, scope: Scope) -> None:
+        if self._door is not None:
+            _check_host(scope, self._door.hosts)
+            if not (scope["path"] == METRICS_PATH and self._door.metrics_open):
+                _check_token(scope, self._door.token)
+        if self._running >= self._bounds.requests:
+            message = f"{self._bounds.requests} requests are being answered; try again"
+            raise Refused(503, "busy", message, (b"retry-after", b"1"))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._whole_body(scope, receive)
+        except Refused as refused:
+            await _refuse(refused, send)
+            return
+        if body is not None:
+            await self._app(scope, _Replay(body, receive), send)
+
+    async def _whole_body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """All of the body, so that the bounds hold before any of it is understood; None if the client went away."""
+        limit = self._bounds.body_bytes
+        too_large = Refused(413, "body_too_large", f"the body is larger than {limit} bytes", (b"connection", b"close"))
+        declared = _header(scope, b"content-length")
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._bounds.body_s):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return None
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise too_large
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            text = f"the body did not arrive within {self._bounds.body_s:g} s"
+            raise Refused(408, "body_timeout", text, (b"connection", b"close")) from None
+
+
+class _Replay:
+    """Gives a body that has been read, then whatever comes after it: the client's going away."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _check_host(scope: Scope, hosts: KnownHosts) -> None:
+    given = [value for name, value in scope["headers"] if name == b"host"]
+    if len(given) != 1 or not hosts.knows(given[0]):
+        raise Refused(
+            421,
+            "unknown_host",
+            "use this address by its IP, as localhost, or by a name in admin.hosts or its certificate",
+        )
+
+
+def _check_token(scope: Scope, token: AdminToken) -> None:
+    challenge = (b"www-authenticate", b'Bearer realm="clb"')
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    try:
+        if len(given) == 1 and token.matches(given[0]):
+            return
+    except TokenFault as fault:
+        _logger.error("management token: %s", fault)
+        raise Refused(503, "no_token", "the node's token cannot be read; its log says why") from fault
+    if given:
+        raise Refused(401, "wrong_credential", "the credential is not the node's token", challenge)
+    message = "send Authorization: Bearer with the content of admin.token in the node's state_dir"
+    raise Refused(401, "no_credential", message, challenge)
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
+
+
+def error_body(code: str, message: str) -> dict[str, Any]:
+    """The form of every error."""
+    return {"error": {"code": code, "message": message}}
+
+
+async def _refuse(refused: Refused, send: Send) -> None:
+    body = json.dumps(error_body(refused.code, str(refused))).encode("ascii")
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *refused.headers]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _with_security_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = list(message.get("headers", ()))
+            names = {bytes(name).lower() for name, _ in given}
+            always = (*SECURITY_HEADERS, (b"date", formatdate(usegmt=True).encode("ascii")))
+            message["headers"] = given + [header for header in always if header[0] not in names]
+        await send(message)
+
+    return sending

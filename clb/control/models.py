@@ -1,0 +1,272 @@
+"""What the management API answers: names that stay, units in them.
+
+Owns:      the response models of status, reload and events; docs/admin.md tells of them.
+Elsewhere: filling them (status.py, routes.py); explanations have their own (explanation_models.py).
+
+A field is only ever added. Times are UTC; `_s` is seconds, `_ms` milliseconds, `_bytes` bytes; null is "not known".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Base of all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ErrorText(Answer):
+    """Why a request was not done."""
+
+    code: str
+    """A word that stays."""
+    message: str
+    """A sentence for people, which may change."""
+    details: list[str] = []
+
+
+class ErrorAnswer(Answer):
+    """The form of every answer of 400 and above."""
+
+    error: ErrorText
+
+
+class Health(Answer):
+    """`/healthz`: that this process answers is all there is to say."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Answer):
+    """`/readyz`."""
+
+    ready: bool
+    reasons: list[str] = []
+    """Why not; empty when ready."""
+
+
+# --- status ---
+
+
+class NodeStatus(Answer):
+    """This machine."""
+
+    name: str
+    region: str
+    clb_version: str
+    config_version: int
+    """Counts up with every configuration that was taken into service."""
+    started_at: datetime
+    ready: bool
+    not_ready_because: list[str]
+    draining: bool
+    workers_ready: int
+    workers_wanted: int
+
+
+class ProcessStatus(Answer):
+    """One process of the node."""
+
+    role: str
+    slot: int | None = None
+    """Which of the workers."""
+    pid: int
+    state: str
+    since: datetime | None = None
+    restarts: int | None = None
+    """How often this slot's process died and was started again."""
+    config_version: int | None = None
+    loop_lag_ms: float | None = None
+    connections: int | None = None
+
+
+class ReloadStatus(Answer):
+    """What became of a change of the configuration."""
+
+    at: datetime
+    ok: bool
+    config_version: int
+    summary: str
+    errors: list[str] = []
+
+
+class CertificateStatus(Answer):
+    """A server certificate in service; never its key."""
+
+    name: str
+    names: list[str]
+    key_type: str
+    not_before: datetime
+    not_after: datetime
+    seconds_left: int
+    fingerprint: str
+    listeners: list[str]
+
+
+class Rates(Answer):
+    """Means over the last ten seconds, or since the control process started if that is shorter."""
+
+    connections_per_s: float = 0.0
+    handshakes_per_s: float = 0.0
+    requests_per_s: float = 0.0
+    in_bytes_per_s: float = 0.0
+    out_bytes_per_s: float = 0.0
+
+
+class ProbeStatus(Answer):
+    """One health check that was made."""
+
+    at: datetime
+    ok: bool
+    detail: str
+    took_ms: float | None = None
+
+
+class TargetStatus(Answer):
+    """One real server of a rule."""
+
+    target: str
+    """Address and port."""
+    state: str
+    """unchecked, checking, healthy, unhealthy or ejected."""
+    takes_work: bool
+    why: str | None = None
+    since: datetime | None = None
+    next_probe_at: datetime | None = None
+    probes: list[ProbeStatus] = []
+    """The last ones, oldest first."""
+    weight: int
+    effective_weight: float
+    """Less than `weight` in slow start, 0 while no work is taken."""
+    in_flight: int
+    pending: int
+    connections: int
+    latency_ms: float | None = None
+    """Moving average of the time to an answer's head, the mean of the workers'."""
+    requests: int | None = None
+
+
+class RuleStatus(Answer):
+    """One rule of a listener."""
+
+    domain: str
+    url: str
+    default: bool
+    scheduler: str | None = None
+    """None: the rule redirects."""
+    redirect: str | None = None
+    all_unavailable: bool = False
+    """Every target with a weight is unavailable."""
+    requests: int | None = None
+    in_bytes: int | None = None
+    """Billed bytes."""
+    out_bytes: int | None = None
+    p50_ms: float | None = None
+    """Of the time to the answer's head, since the counters began."""
+    p99_ms: float | None = None
+    targets: list[TargetStatus] = []
+
+
+class ListenerStatus(Answer):
+    """One listener."""
+
+    load_balancer: str
+    listener: str
+    address: str
+    port: int
+    protocol: str
+    tls_policy: str | None = None
+    certificates: list[str] = []
+    connections: int
+    in_flight: int
+    queued: int
+    accepted: int | None = None
+    """Since the counters began."""
+    requests: int | None = None
+    refused: dict[str, int] = {}
+    rates: Rates = Rates()
+    rules: list[RuleStatus] = []
+
+
+class DrainingStatus(Answer):
+    """A target that takes no new work and still has some: taken out of the configuration, or of weight 0."""
+
+    rule: str
+    target: str
+    reason: Literal["removed", "weight 0"]
+    since: datetime | None
+    until: datetime | None
+    """When what is left is cut off; None: never."""
+    in_flight: int
+    connections: int
+
+
+class Status(Answer):
+    """`GET /v1/status`."""
+
+    node: NodeStatus
+    processes: list[ProcessStatus]
+    last_reload: ReloadStatus | None
+    rates: Rates
+    certificates: list[CertificateStatus]
+    listeners: list[ListenerStatus]
+    draining: list[DrainingStatus]
+    last_event: int
+    """Number of the newest event."""
+
+
+# --- reload, events ---
+
+
+class ReloadRequest(BaseModel):
+    """`POST /v1/reload`; no body asks for the same."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    plan_only: bool = False
+    """Only say what would change."""
+
+
+class PlanEntry(Answer):
+    """One change and how it is made."""
+
+    kind: str
+    where: str
+    what: str
+
+
+class ReloadAnswer(Answer):
+    """What a reload did or would do."""
+
+    done: bool
+    """False with `plan_only`."""
+    config_version: int
+    """In service now."""
+    changes: list[PlanEntry]
+    warnings: list[str] = []
+
+
+class EventAnswer(Answer):
+    """One event."""
+
+    number: int
+    at: datetime
+    kind: str
+    subject: str
+    cause: str
+    details: dict[str, Any] = {}
+
+
+class Events(Answer):
+    """`GET /v1/events`, oldest first."""
+
+    events: list[EventAnswer]
+    last_event: int
+    """Ask with `after` this for what comes next."""
+    missed: bool = Field(default=False)
+    """Events after the number asked for are no longer in the history, or were too many for one answer."""

@@ -1,0 +1,248 @@
+"""What management knows of the node it runs on: one object that routes, metrics and the prober's host share.
+
+Owns:      the present outline, the states of processes, targets that left and still have work, the last reload.
+Elsewhere: filling it (service/control_process.py); answers made of it (status.py, explanation.py, observe/metrics.py).
+Pure:      the clock is passed in; asking the supervisor is a method of what is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from clb.config.models import Listener, LoadBalancer, Rule, Target
+from clb.control.events import EventHistory
+from clb.control.rates import RateWindow
+from clb.control.totals import NothingCounted, Totals
+from clb.metering.cells import Cells, TargetField, TargetState, listener_key, rule_key, target_key
+from clb.service.bundle import Outline
+
+PROCESSES_AGE_S = 5.0
+"""After so long without a word of the supervisor, what it said last is not believed any more."""
+
+
+class SupervisorSilent(Exception):
+    """The supervisor did not answer in time, or the channel to it is closed."""
+
+
+class Supervisor(Protocol):
+    """The other end of the channel."""
+
+    async def ask(self, what: str) -> Mapping[str, Any]:
+        """Send a request and wait for its reply.
+
+        Raises:
+            SupervisorSilent: there is none.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One health check that was made."""
+
+    at: float
+    ok: bool
+    detail: str
+    took_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """What the prober says of a target beyond its state."""
+
+    why: str
+    next_probe_at: float | None = None
+    probes: tuple[Probe, ...] = ()
+    effective_weight: float | None = None
+    """In slow start; None: the configured one."""
+
+
+class HealthReports(Protocol):
+    """The prober, as status sees it."""
+
+    def report(self, target: str) -> HealthReport | None:
+        """Say what is known of a target by its key."""
+
+
+class NoReports:
+    """Before there is a prober."""
+
+    def report(self, target: str) -> HealthReport | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process, as the supervisor tells of it."""
+
+    role: str
+    slot: int | None
+    pid: int
+    state: str
+    since: float | None = None
+    restarts: int | None = None
+    version: int | None = None
+    lag_ms: float | None = None
+    connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What became of a change."""
+
+    at: float
+    ok: bool
+    version: int
+    summary: str
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedTarget:
+    """It left the configuration; `rows` still count what is under way."""
+
+    rule: str
+    target: str
+    row: int
+    since: float
+    until: float
+
+
+@dataclass(slots=True)
+class Node:
+    """See above. Everything may change while it is read, but only between two steps of the loop."""
+
+    outline: Outline
+    cells: Cells
+    supervisor: Supervisor
+    events: EventHistory
+    rates: RateWindow
+    wall: Callable[[], float]
+    started_at: float
+    totals: Callable[[], Totals] = NothingCounted
+    """Adds the counters up; a moment's work for a few thousand rules."""
+    health: HealthReports = field(default_factory=NoReports)
+    cookie_key: Callable[[], bytes | None] = lambda: None
+    processes: tuple[Process, ...] = ()
+    processes_at: float = 0.0
+    draining: bool = False
+    last_reload: Reload | None = None
+    reloads: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    """How many succeeded and failed, while this process lives."""
+    restarts: int = 0
+    """Workers that died while this process lives."""
+    loop_lag_s: float = 0.0
+    """Of the control process."""
+    removed: dict[str, RemovedTarget] = field(default_factory=dict)
+
+    def replace_outline(self, outline: Outline) -> None:
+        """Take another configuration; targets that are gone are watched until they have no work left."""
+        old, self.outline = self.outline, outline
+        now = self.wall()
+        until = now + old.config.node.drain_timeout
+        kept = {key for key, *_ in targets(outline)}
+        for key, rule, identity in targets(old):
+            if key not in kept and (row := old.rows.get(key)) is not None:
+                self.removed[key] = RemovedTarget(rule, identity, row, now, until)
+        for key in kept:
+            self.removed.pop(key, None)
+
+    def take_processes(self, reply: Mapping[str, Any]) -> None:
+        """Take what the supervisor says of the processes."""
+        known = set(Process.__dataclass_fields__)
+        self.processes = tuple(
+            Process(**{"slot": None, **{name: value for name, value in each.items() if name in known}})
+            for each in reply.get("processes", ())
+        )
+        self.draining = bool(reply.get("draining", False))
+        self.processes_at = self.wall()
+
+    def forget_drained(self) -> None:
+        """Let go of removed targets that have no work left, or whose time is over."""
+        now = self.wall()
+        for key, gone in list(self.removed.items()):
+            busy = self.cells.total(gone.row, TargetField.IN_FLIGHT)
+            if now > gone.until + PROCESSES_AGE_S or (busy <= 0 and now > gone.since + 1):
+                del self.removed[key]
+
+    # --- is it ready? ---
+
+    @property
+    def workers_ready(self) -> int:
+        """Workers that accept connections."""
+        return sum(process.role == "worker" and process.state == "ready" for process in self.processes)
+
+    @property
+    def workers_wanted(self) -> int:
+        """Workers that there should be."""
+        return sum(process.role == "worker" and process.state != "draining" for process in self.processes)
+
+    def not_ready_because(self) -> list[str]:
+        """Reasons not to send traffic here; none when it is ready."""
+        reasons = []
+        if self.draining:
+            reasons.append("the node is draining")
+        if self.wall() - self.processes_at > PROCESSES_AGE_S:
+            reasons.append("the supervisor has not answered for a while")
+        elif not self.workers_ready:
+            reasons.append("no worker is ready")
+        return reasons
+
+    # --- targets in the cells ---
+
+    def target_state(self, key: str) -> TargetState:
+        """What the control process decided; UNCHECKED for one without a row."""
+        row = self.outline.rows.get(key)
+        return TargetState.UNCHECKED if row is None else TargetState(self.cells.control(row, TargetField.STATE))
+
+    def target_since(self, key: str) -> float | None:
+        """When the state began, in epoch seconds."""
+        row = self.outline.rows.get(key)
+        since = 0 if row is None else self.cells.control(row, TargetField.SINCE_MS)
+        return since / 1000 if since else None
+
+    def gauge(self, key: str, field_number: int) -> int:
+        """A row's field, added up over the workers; 0 for a key without a row."""
+        row = self.outline.rows.get(key)
+        return 0 if row is None else max(0, self.cells.total(row, field_number))
+
+    def latency_s(self, key: str) -> float | None:
+        """The mean of the workers' moving averages; None while none has any."""
+        row = self.outline.rows.get(key)
+        if row is None:
+            return None
+        place = row * 8 + TargetField.LATENCY_US
+        known = [column[place] for column in self.cells.columns[1:] if column[place] > 0]
+        return sum(known) / len(known) / 1e6 if known else None
+
+
+TAKES_WORK = frozenset({TargetState.UNCHECKED, TargetState.HEALTHY})
+"""States in which a target is offered new work (or in any, when all targets of its rule are in none of these)."""
+
+
+def listeners(outline: Outline) -> Iterator[tuple[str, LoadBalancer, Listener]]:
+    """Every listener that this node serves, with its key."""
+    for balancer in outline.config.served:
+        for listener in balancer.listeners:
+            yield listener_key(balancer.name, listener.name), balancer, listener
+
+
+def rules(listener: str, config: Listener) -> Iterator[tuple[str, Rule]]:
+    """The rules of a listener, with their keys; `listener` is the listener's."""
+    balancer, _, name = listener.partition("/")
+    for rule in config.rules:
+        yield rule_key(balancer, name, rule.domain, rule.url), rule
+
+
+def targets(outline: Outline) -> Iterator[tuple[str, str, str]]:
+    """Every target: its key, its rule's and its identity."""
+    for key, _, listener in listeners(outline):
+        for rule_name, rule in rules(key, listener):
+            for target in rule.targets:
+                yield target_key(rule_name, identity(target)), rule_name, identity(target)
+
+
+def identity(target: Target) -> str:
+    """Address and port, as balancing/candidate.py spells them."""
+    return f"[{target.address}]:{target.port}" if ":" in target.address else f"{target.address}:{target.port}"

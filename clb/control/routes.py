@@ -1,0 +1,167 @@
+"""The routes of the management API.
+
+Owns:      paths, methods, bounds of every input, and which failure gives which status.
+Elsewhere: who may ask (guard.py); the answers (status.py, explanation.py, observe/metrics.py).
+
+Every handler is a coroutine that waits for nothing but the supervisor, so there are no threads and no locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from clb.control.events import HISTORY, Event, utc
+from clb.control.explanation import ExplainFault, explain
+from clb.control.explanation_models import LONGEST_URL, MOST_HEADERS, BadQuestion, Explanation, Question
+from clb.control.models import (
+    ErrorAnswer,
+    EventAnswer,
+    Events,
+    Health,
+    PlanEntry,
+    Readiness,
+    ReloadAnswer,
+    ReloadRequest,
+    Status,
+)
+from clb.control.node import Node, SupervisorSilent
+from clb.control.status import build_status
+
+Exposition = Callable[[str], tuple[bytes, str]]
+"""From an Accept field to the metrics and their content type; observe/metrics.py has it."""
+
+EVENTS_AT_ONCE = 200
+
+
+class ApiFault(Exception):
+    """A request that cannot be done; becomes an ErrorAnswer."""
+
+    def __init__(self, status: int, code: str, message: str, details: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details = details or []
+
+
+def build_router(node: Node, exposition: Exposition) -> APIRouter:
+    """All routes, for one node."""
+    router = APIRouter(responses={code: {"model": ErrorAnswer} for code in (400, 401, 421, 503)})
+    _add_probes(router, node)
+    _add_metrics(router, exposition)
+    _add_status(router, node)
+    _add_reload(router, node)
+    _add_explain(router, node)
+    return router
+
+
+def _add_probes(router: APIRouter, node: Node) -> None:
+    @router.get("/healthz")
+    async def healthz() -> Health:
+        """Tell that the control process is alive."""
+        return Health()
+
+    @router.get("/readyz", responses={503: {"model": Readiness}})
+    async def readyz(response: Response) -> Readiness:
+        """Tell whether traffic may be sent to this node."""
+        reasons = node.not_ready_because()
+        response.status_code = 503 if reasons else 200
+        return Readiness(ready=not reasons, reasons=reasons)
+
+
+def _add_metrics(router: APIRouter, exposition: Exposition) -> None:
+    @router.get("/metrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        """Metrics as Prometheus reads them; OpenMetrics if that is asked for."""
+        body, content_type = exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+
+def _add_status(router: APIRouter, node: Node) -> None:
+    @router.get("/v1/status")
+    async def status() -> Status:
+        """Listeners, rules, targets, processes, certificates, what drains."""
+        return build_status(node)
+
+    @router.get("/v1/events")
+    async def events(
+        after: Annotated[int, Query(ge=0, le=1 << 53, description="Only events with a higher number.")] = 0,
+        limit: Annotated[int, Query(ge=1, le=HISTORY)] = EVENTS_AT_ONCE,
+    ) -> Events:
+        """What happened, oldest first; of too many the newest."""
+        found = node.events.after(after, limit)
+        expected = min(after, node.events.last_number) + 1
+        missed = bool(found) and found[0].number > expected
+        return Events(events=[_event(each) for each in found], last_event=node.events.last_number, missed=missed)
+
+
+def _event(event: Event) -> EventAnswer:
+    return EventAnswer(
+        number=event.number,
+        at=utc(event.at),
+        kind=event.kind,
+        subject=event.subject,
+        cause=event.cause,
+        details=dict(event.details),
+    )
+
+
+def _add_reload(router: APIRouter, node: Node) -> None:
+    @router.post("/v1/reload", responses={422: {"model": ErrorAnswer}})
+    async def reload(wanted: ReloadRequest | None = None) -> ReloadAnswer:
+        """Read the configuration again and take it up, or say what would change."""
+        plan_only = wanted is not None and wanted.plan_only
+        try:
+            reply = await node.supervisor.ask("plan" if plan_only else "reload")
+        except SupervisorSilent as silent:
+            raise ApiFault(503, "supervisor_silent", f"the supervisor does not answer: {silent}") from silent
+        if not reply.get("ok", False):
+            raise _refused(reply)
+        return ReloadAnswer(
+            done=not plan_only,
+            config_version=int(reply.get("version", node.outline.version)),
+            changes=[PlanEntry(**entry) for entry in map(_entry, reply.get("changes", ()))],
+            warnings=[str(warning) for warning in reply.get("warnings", ())],
+        )
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(entry.get(name, "")) for name in ("kind", "where", "what")}
+
+
+def _refused(reply: Mapping[str, Any]) -> ApiFault:
+    errors = [str(error) for error in reply.get("errors", ())]
+    code = str(reply.get("code", "refused"))
+    if code == "busy":
+        return ApiFault(409, code, "another change is under way; try again when it is done", errors)
+    return ApiFault(422, code, "nothing was changed: the configuration cannot be taken into service", errors)
+
+
+def _add_explain(router: APIRouter, node: Node) -> None:
+    def answer(question: Question) -> Explanation:
+        try:
+            return explain(node, question)
+        except ExplainFault as fault:
+            raise ApiFault(400, fault.code, str(fault)) from fault
+
+    @router.post("/v1/explain")
+    async def explain_by_body(question: Question) -> Explanation:
+        """Say what would become of a request, and why."""
+        return answer(question)
+
+    @router.get("/v1/explain")
+    async def explain_by_query(
+        url: Annotated[str, Query(max_length=LONGEST_URL)],
+        header: Annotated[list[str], Query(max_length=MOST_HEADERS)] = [],  # noqa: B006 - FastAPI copies it
+        client: Annotated[str, Query(max_length=64)] = "127.0.0.1",
+        method: Annotated[str, Query(max_length=32)] = "GET",
+        listener: Annotated[str | None, Query(max_length=200)] = None,
+    ) -> Explanation:
+        """Say what would become of a request, and why; a header is `Name: value`, and may be given several times."""
+        try:
+            question = Question.from_words(url, header, client, method, listener)
+        except BadQuestion as fault:
+            raise ApiFault(400, "invalid_input", str(fault)) from fault
+        return answer(question)

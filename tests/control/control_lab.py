@@ -1,0 +1,230 @@
+"""A node in memory: an outline, the shared cells, a supervisor that answers what it is told to, and the app on top."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from clb.config.loader import load
+from clb.config.models import Config
+from clb.control.app import create_app
+from clb.control.events import EventHistory
+from clb.control.guard import Bounds, Door, Guard
+from clb.control.hosts import KnownHosts
+from clb.control.node import Node, SupervisorSilent, identity, listeners, rules
+from clb.control.rates import RateWindow
+from clb.control.token import AdminToken
+from clb.control.totals import NothingCounted
+from clb.metering.cells import CONTROL, FIELDS, Cells, Rows, TargetField, TargetState, target_key
+from clb.observe.metrics import build_exposition
+from clb.service.bundle import CertificateFacts, Outline
+
+NOW = 1_800_000_000.0
+SHOP = "shop/https shop.example.com/"
+"""The key of the first rule."""
+
+SITE: dict[str, Any] = {
+    "node": {"name": "node-1"},
+    "certificates": {
+        "web": {"type": "server", "certificate": "web.pem", "private_key": "web.key"},
+        "wild": {"type": "server", "certificate": "wild.pem", "private_key": "wild.key"},
+        "partners": {"type": "ca", "certificate": "ca.pem"},
+    },
+    "load_balancers": [
+        {
+            "name": "shop",
+            "listeners": [
+                {
+                    "name": "https",
+                    "ssl_mode": "mutual",
+                    "ca_certificate": "partners",
+                    "sni": True,
+                    "certificates": ["web", "wild"],
+                    "rules": [
+                        {
+                            "domain": "shop.example.com",
+                            "default": True,
+                            "session": {"expire": "60s"},
+                            "targets": [
+                                {"address": "10.0.0.1", "port": 80},
+                                {"address": "10.0.0.2", "port": 80, "weight": 30},
+                                {"address": "fd00::3", "port": 80, "weight": 0},
+                            ],
+                        },
+                        {
+                            "domain": "shop.example.com",
+                            "url": "/least",
+                            "scheduler": "least_conn",
+                            "targets": [{"address": "10.0.0.1", "port": 80}, {"address": "10.0.0.2", "port": 80}],
+                        },
+                        {
+                            "domain": "shop.example.com",
+                            "url": "/hash",
+                            "scheduler": "ip_hash",
+                            "targets": [{"address": "10.0.0.1", "port": 80}, {"address": "10.0.0.2", "port": 80}],
+                        },
+                        {
+                            "domain": "shop.example.com",
+                            "url": "/docs/",
+                            "targets": [{"address": "10.0.0.9", "port": 80}],
+                        },
+                        {"domain": "shop.example.com", "url": "=/old", "redirect": {"status": 308, "path": "/new"}},
+                        {"domain": "shop.example.com", "url": "=/loop", "redirect": {"host": "other.test"}},
+                        {
+                            "domain": "shop.example.com",
+                            "url": "/nobody",
+                            "targets": [{"address": "10.0.0.9", "port": 80, "weight": 0}],
+                        },
+                        {"domain": "*.example.com", "targets": [{"address": "10.0.0.9", "port": 80}]},
+                        {
+                            "domain": "only.example.org",
+                            "url": "/here",
+                            "targets": [{"address": "10.0.0.9", "port": 80}],
+                        },
+                    ],
+                },
+                {
+                    "name": "http",
+                    "address": "10.9.9.9",
+                    "port": 80,
+                    "protocol": "http",
+                    "rules": [{"domain": "a.test", "default": True, "redirect": {"scheme": "https"}}],
+                },
+            ],
+        }
+    ],
+}
+
+
+def _config(site: Mapping[str, Any]) -> Config:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(dict(site), file)
+        file.flush()
+        return load(Path(file.name))
+
+
+def outline(site: Mapping[str, Any] = SITE, version: int = 1, rows: Rows | None = None) -> Outline:
+    """A configuration as the control process gets it."""
+    config = _config(site)
+    facts = CertificateFacts(
+        ("shop.example.com",),
+        "ECDSA",
+        datetime.fromtimestamp(NOW, UTC) - timedelta(days=1),
+        datetime.fromtimestamp(NOW, UTC) + timedelta(days=30),
+        "ab" * 32,
+    )
+    wild = CertificateFacts(("*.example.com", "127.0.0.1"), "ECDSA", facts.not_before, facts.not_after, "cd" * 32)
+    bare = Outline(version, config, {"web": facts, "wild": wild}, {}, {}, {}, {})
+    keys = []
+    for key, _, listener in listeners(bare):
+        keys.append(key)
+        for rule_name, rule in rules(key, listener):
+            keys.append(rule_name)
+            keys += [target_key(rule_name, identity(target)) for target in rule.targets]
+    assigned = (rows or Rows(1000)).assign(keys)
+    return Outline(version, config, bare.certificates, {}, {}, {}, assigned)
+
+
+class FakeSupervisor:
+    """Answers what a test put there; None: nothing comes."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Mapping[str, Any] | None] = {}
+        self.asked: list[str] = []
+
+    async def ask(self, what: str) -> Mapping[str, Any]:
+        self.asked.append(what)
+        if (reply := self.replies.get(what)) is None:
+            raise SupervisorSilent("no reply within 1 s")
+        return reply
+
+
+class Totals(NothingCounted):
+    """Totals that a test fills."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[str, Any] = {}
+        self.rules: dict[str, Any] = {}
+        self.targets: dict[str, Any] = {}
+
+    def listener(self, key: str) -> Any:
+        return self.listeners.get(key)
+
+    def rule(self, key: str) -> Any:
+        return self.rules.get(key)
+
+    def target(self, key: str) -> Any:
+        return self.targets.get(key)
+
+
+WORKERS = (
+    {"role": "supervisor", "slot": None, "pid": 10, "state": "ready"},
+    {"role": "worker", "slot": 0, "pid": 11, "state": "ready", "since": NOW - 5, "version": 1, "lag_ms": 0.5},
+    {"role": "worker", "slot": 1, "pid": 12, "state": "starting"},
+    {"role": "worker", "slot": 0, "pid": 9, "state": "draining"},
+)
+
+
+class Lab:
+    """A node, and clients of its app."""
+
+    def __init__(self, directory: Path, site: Mapping[str, Any] = SITE) -> None:
+        self.now = NOW
+        self.rows = Rows(1000)
+        self.cells = Cells(1000, 3)
+        self.supervisor = FakeSupervisor()
+        self.totals = Totals()
+        self.node = Node(
+            outline(site, rows=self.rows),
+            self.cells,
+            self.supervisor,
+            EventHistory(lambda: self.now),
+            RateWindow(lambda: self.now),
+            lambda: self.now,
+            started_at=NOW - 60,
+            totals=lambda: self.totals,
+        )
+        self.node.take_processes({"processes": WORKERS})
+        self.app = create_app(self.node, build_exposition(self.node))
+        self.token = AdminToken(directory)
+        self.token.ensure()
+        self.door = Door(self.token, KnownHosts(["clb.example.com", "*.nodes.example.com"]))
+
+    def bearer(self) -> dict[str, str]:
+        """The header that opens the door."""
+        return {"authorization": f"Bearer {self.token.path.read_text().strip()}"}
+
+    def set_cell(self, key: str, field: int, value: int, column: int = 1) -> None:
+        """Write a number as a worker would."""
+        self.cells.columns[column][self.node.outline.rows[key] * FIELDS + field] = value
+
+    def set_state(self, key: str, state: TargetState, since: float = NOW - 3) -> None:
+        """Judge a target as the prober would."""
+        self.set_cell(key, TargetField.STATE, state, CONTROL)
+        self.set_cell(key, TargetField.SINCE_MS, int(since * 1000), CONTROL)
+
+    def request(
+        self, method: str, path: str, *, guarded: bool = False, bounds: Bounds | None = None, **keys: Any
+    ) -> httpx.Response:
+        """Ask as on the control socket, or with `guarded` as on the management address."""
+        app = Guard(self.app, self.door if guarded else None, bounds or Bounds())
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9443") as client:
+                return await client.request(method, path, **keys)
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **keys: Any) -> Any:
+        """The JSON of a GET that must succeed."""
+        response = self.request("GET", path, **keys)
+        assert response.status_code == 200, response.text
+        return response.json()
