@@ -1,31 +1,63 @@
 """The `clb` command: its words, and what every one of them has in common.
 
 Owns:      which commands there are; version; that no traceback ever shows a local variable.
-Elsewhere: each command in its own module.
+Elsewhere: each command in its own module, which is imported when the command is named: `clb status` must not wait
+           for what `clb serve` needs.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from clb import __version__
-from clb.cli import tls
-from clb.cli.check import check
-from clb.cli.serve import serve
+
+COMMANDS = {
+    "check": "clb.cli.check",
+    "serve": "clb.cli.serve",
+    "status": "clb.cli.status",
+    "top": "clb.cli.top",
+    "reload": "clb.cli.reload",
+    "explain": "clb.cli.explain",
+    "tls": "clb.cli.tls",
+}
+"""Word and module, in the order of the help; the module has a function of that name, or an `app` of several."""
+
+
+class _LazyCommands(TyperGroup):
+    """Finds a command when it is asked for; the help asks for all."""
+
+    # Some versions of Typer bring their own copy of Click, so its types have no name that holds for all.
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name])
+        group: typer.Typer | None = getattr(module, "app", None)
+        if group is None:
+            run: Callable[..., None] = getattr(module, cmd_name)
+            group = typer.Typer(add_completion=False)
+            group.command(cmd_name)(run)
+        command = typer.main.get_command(group)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="clb",
+    cls=_LazyCommands,
     help="HTTPS-terminating load balancer with a byte ledger, run from one YAML file.",
     no_args_is_help=True,
     add_completion=False,
     # Locals of a traceback may be private keys.
     pretty_exceptions_show_locals=False,
 )
-app.command()(check)
-app.command()(serve)
-app.add_typer(tls.app, name="tls")
 
 
 def _show_version(wanted: bool) -> None:

@@ -23,7 +23,7 @@ from clb.tls.contexts import ContextFault
 
 EXIT_FAULT = 1
 
-app = typer.Typer(help="Look into TLS.", no_args_is_help=True)
+app = typer.Typer(help="Look into TLS.", no_args_is_help=True, add_completion=False)
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML file.", show_default=False)]
 ListenerName = Annotated[

@@ -23,6 +23,7 @@ _NODE_KINDS = {
     "user": Kind.NEEDS_RESTART,
 }
 _CONTROL_KINDS = {
+    "admin.hosts": Kind.IN_PLACE,
     "admin.metrics_open": Kind.IN_PLACE,
     "notify.webhook": Kind.IN_PLACE,
     "notify.secret": Kind.IN_PLACE,

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 
 from clb.config.faults import said
-from clb.config.fields import File, FrozenModel, IpAddress, LogFile, Name, Port, Secret, seconds
+from clb.config.fields import File, FrozenModel, HostName, IpAddress, LogFile, Name, Port, Secret, seconds
 from clb.config.limits import NodeLimits
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -98,6 +98,8 @@ class Admin(FrozenModel):
     tls: KeyPair | None = None
     metrics_open: bool = False
     """Whether /metrics answers without a credential."""
+    hosts: tuple[HostName, ...] = ()
+    """Further names by which the management address may be asked for."""
 
 
 class Store(FrozenModel):

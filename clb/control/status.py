@@ -213,8 +213,8 @@ def _draining(node: Node) -> Iterator[DrainingStatus]:
     for key, _, listener in listeners(node.outline):
         for rule_name, rule in rules(key, listener):
             for target in rule.targets:
-                if target.weight == 0:
-                    yield _parked(node, rule_name, target)
+                if target.weight == 0 and (parked := _parked(node, rule_name, target)).in_flight + parked.connections:
+                    yield parked
 
 
 def _parked(node: Node, rule: str, target: Target) -> DrainingStatus:

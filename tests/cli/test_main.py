@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -30,3 +33,23 @@ def test_main_takes_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: py
         main()
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"clb {__version__}\n"
+
+
+def test_a_word_that_is_no_command() -> None:
+    result = CliRunner().invoke(app, ["statsu"])
+    assert result.exit_code == 2
+    assert "No such command" in result.output
+
+
+HEAVY = ("clb.config.models", "fastapi", "uvicorn", "prometheus_client", "cryptography", "httpx", "uvloop", "rich.live")
+"""What a question to a running node must not wait for."""
+
+
+def test_questions_import_little() -> None:
+    code = (
+        "import sys; from clb.cli.main import app; from typer.testing import CliRunner;"
+        "CliRunner().invoke(app, ['status', '--socket', '/nowhere']);"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
