@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
+from clb.balancing.shared_load import SharedLoad
+
 Payload = TypeVar("Payload")
 
 
 class Candidate(Generic[Payload]):
     """One target of a rule. An identity that stays in a rule keeps its object, or its count would be lost."""
 
-    __slots__ = ("address", "available", "identity", "in_flight", "payload", "port", "weight")
+    __slots__ = ("address", "available", "identity", "in_flight", "payload", "port", "shared", "weight")
 
     def __init__(self, address: str, port: int, weight: int, payload: Payload, *, available: bool = True) -> None:
         self.identity = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -30,6 +32,8 @@ class Candidate(Generic[Payload]):
         self.available = available
         """Set by health checks and ejection."""
         self.payload = payload
+        self.shared: SharedLoad | None = None
+        """What the node's other workers have under way here; None = there are no others, or nobody asks."""
 
     def __repr__(self) -> str:
         state = "available" if self.available else "unavailable"

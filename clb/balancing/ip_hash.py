@@ -32,6 +32,8 @@ class IpHash(Generic[Payload]):
 
     __slots__ = ("_candidates", "_seeds", "_slots", "_takers", "all_unavailable")
 
+    watcher = None
+
     def __init__(self, candidates: Iterable[Candidate[Payload]]) -> None:
         self.update(candidates)
 

@@ -1,7 +1,8 @@
 """Bring a client back to the target it had, by a cookie.
 
-Owns:      the cookie's value, reading and writing it.
-Elsewhere: choosing a target for a new session (scheduler.py); when a cookie is sent (proxy/).
+Owns:      the cookie's value, and writing it.
+Elsewhere: finding it among others (cookies.py); choosing a target for a new session (scheduler.py); when it is
+           sent (proxy/).
 Pure:      same key, same identity, same value: in every worker and after a restart.
 
 The value is an HMAC of the target's identity, so it tells nobody an address and cannot be made up. A target
@@ -17,8 +18,8 @@ from collections.abc import Iterable
 from typing import Generic
 
 from clb.balancing.candidate import Candidate, Payload, takers_of_work
+from clb.balancing.cookies import cookie_value
 
-_SEMICOLON, _SPACE = 0x3B, 0x20
 _TOKEN_BYTES = 16
 _CONTEXT = b"clb session cookie\0"
 """Keeps these values apart from whatever else is made with the key."""
@@ -63,13 +64,9 @@ class SessionPolicy(Generic[Payload]):
 
     def choose(self, cookie_header: bytes) -> Candidate[Payload] | None:
         """The target of the session that a Cookie field names; several fields are joined by `; `."""
-        prefix = self._prefix
-        start = cookie_header.find(prefix)
-        while start > 0 and not _begins_a_pair(cookie_header, start):
-            start = cookie_header.find(prefix, start + 1)
-        if start < 0:
+        value = cookie_value(cookie_header, self._prefix)
+        if value is None:
             return None
-        value = cookie_header[start + len(prefix) :].partition(b";")[0]
         return self._by_token.get(value) or self._by_token.get(value.strip(b' \t"'))
 
     def set_cookie(self, candidate: Candidate[Payload]) -> bytes:
@@ -83,9 +80,3 @@ class SessionPolicy(Generic[Payload]):
     def _token(self, identity: str) -> bytes:
         digest = hmac.digest(self._key, _CONTEXT + identity.encode(), "sha256")
         return urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=")
-
-
-def _begins_a_pair(cookie_header: bytes, start: int) -> bool:
-    """Whether the name at `start` > 0 is a whole one: `;` is before it, with or without a space."""
-    before = cookie_header[start - 1]
-    return before == _SEMICOLON or (before == _SPACE and start > 1 and cookie_header[start - 2] == _SEMICOLON)

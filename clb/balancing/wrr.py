@@ -30,6 +30,8 @@ class WeightedRoundRobin(Generic[Payload]):
 
     __slots__ = ("_candidates", "_random_below", "_takers", "_turns", "all_unavailable")
 
+    watcher = None
+
     def __init__(self, candidates: Iterable[Candidate[Payload]], random_below: Callable[[int], int]) -> None:
         self._random_below = random_below
         self.update(candidates)

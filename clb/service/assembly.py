@@ -122,7 +122,7 @@ def _build_rule(
         name=rule.domain + rule.url,
         config=rule,
         candidates=candidates,
-        scheduler=create_scheduler(rule.scheduler, candidates, secrets.randbelow),
+        scheduler=create_scheduler(rule.scheduler, candidates, secrets.randbelow, surroundings.clock.now),
         session=session,
         budget=RetryBudget(rule.retry.budget, rule.retry.budget_minimum),
         ledger=RuleLedger(),

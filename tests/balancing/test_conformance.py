@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clb.balancing.candidate import Candidate
 from clb.balancing.scheduler import Scheduler, create_scheduler
 
+STRATEGIES = ("wrr", "least_conn", "p2c_ewma", "ip_hash", "maglev")
 Make = Callable[..., Scheduler[None]]
 
 
@@ -24,9 +25,9 @@ def candidates(*weights: int) -> list[Candidate[None]]:
     return [Candidate(f"10.0.0.{at}", 8080, weight, None) for at, weight in enumerate(weights, 1)]
 
 
-@pytest.fixture(params=["wrr", "least_conn", "ip_hash"])
+@pytest.fixture(params=STRATEGIES)
 def make(request: pytest.FixtureRequest) -> Make:
-    return lambda chosen_from: create_scheduler(request.param, chosen_from, Random(7).randrange)
+    return lambda chosen_from: create_scheduler(request.param, chosen_from, Random(7).randrange, lambda: 0.0)
 
 
 def chosen(scheduler: Scheduler[None], choices: int = 400) -> Counter[Candidate[None] | None]:
@@ -140,7 +141,7 @@ def test_any_key_will_do(make: Make) -> None:
 
 
 @given(
-    name=st.sampled_from(["wrr", "least_conn", "ip_hash"]),
+    name=st.sampled_from(STRATEGIES),
     states=st.lists(st.tuples(st.integers(0, 100), st.booleans(), st.integers(0, 50)), max_size=6),
     seed=st.integers(0, 1000),
     data=st.data(),
@@ -153,7 +154,7 @@ def test_only_takers_are_chosen(name: str, states: list[tuple[int, bool, int]], 
     tried = data.draw(st.lists(st.sampled_from(group), unique=True)) if group else []
     weighted = [c for c in group if c.weight]
     takers = [c for c in weighted if c.available] or weighted
-    scheduler = create_scheduler(name, group, Random(seed).randrange)
+    scheduler = create_scheduler(name, group, Random(seed).randrange, lambda: 0.0)
     for number in range(20):
         candidate = scheduler.choose(client(number), tried)
         assert candidate in [c for c in takers if c not in tried] or (

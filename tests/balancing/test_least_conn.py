@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.least_conn import LeastConnections
+from clb.balancing.shared_load import SharedLoad
 
 
 def group(*states: tuple[int, int]) -> list[Candidate[None]]:
@@ -88,3 +89,55 @@ def test_work_under_way_settles_by_weight() -> None:
         assert found is not None
         found.in_flight += 1
     assert [c.in_flight for c in members] == pytest.approx([100, 300, 600], abs=2)
+
+
+def whole_node(workers: int, weights: tuple[int, ...]) -> list[tuple[list[Candidate[None]], LeastConnections[None]]]:
+    """The same targets in several workers, each with its column."""
+    cells = [memoryview(bytearray(8 * 8 * len(weights))).cast("q") for _ in range(workers)]
+    node = []
+    for own in range(workers):
+        members = group(*((0, weight) for weight in weights))
+        others = [column for index, column in enumerate(cells) if index != own]
+        for at, member in enumerate(members):
+            member.shared = SharedLoad(cells[own], others, at * 8, at * 8 + 3)
+        node.append((members, LeastConnections(members, Random(own).randrange)))
+    return node
+
+
+def test_nobody_watches_where_there_is_nobody_to_tell() -> None:
+    assert LeastConnections(group((0, 1)), first_turns).watcher is None
+
+
+@pytest.mark.parametrize("split", [1, 2, 5])
+def test_the_node_is_level_however_the_work_falls_to_its_workers(split: int) -> None:
+    node = whole_node(2, (1, 3, 6))
+    for number in range(1000):
+        _, scheduler = node[number % (split + 1) == 0]
+        found = scheduler.choose(b"")
+        assert found is not None
+        assert scheduler.watcher is not None
+        found.in_flight += 1
+        scheduler.watcher.began(found)
+    sums = [a.in_flight + b.in_flight for a, b in zip(node[0][0], node[1][0], strict=True)]
+    assert sums == pytest.approx([100, 300, 600], abs=2)
+
+
+def test_what_ends_in_one_worker_is_seen_by_the_other() -> None:
+    (first_members, first), (second_members, second) = whole_node(2, (1, 1))
+    for member in first_members:
+        member.in_flight = 1
+        first.began(member)
+    first_members[1].in_flight = 0
+    first.answered(first_members[1], 0.1, 0.0)
+    first.failed(first_members[1], 0.0)
+    first.ended(first_members[1])
+    assert {second.choose(b"") for _ in range(4)} == {second_members[1]}
+
+
+def test_a_target_that_has_no_row_is_counted_here_only() -> None:
+    ((members, scheduler),) = whole_node(1, (1, 1))
+    members[0].shared = None
+    members[0].in_flight = 3
+    scheduler.began(members[0])
+    scheduler.ended(members[0])
+    assert {scheduler.choose(b"") for _ in range(4)} == {members[1]}
