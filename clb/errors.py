@@ -207,6 +207,12 @@ class UpstreamTimeout(UpstreamError):
     client_status = 504
 
 
+class RequestTimeout(UpstreamError):
+    """`timeouts.request`: the exchange as a whole took too long."""
+
+    client_status = 504
+
+
 class QueueTimeout(UpstreamError):
     """The target stood at its bound of connections for longer than `timeouts.queue`."""
 

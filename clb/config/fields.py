@@ -176,6 +176,16 @@ def _code(value: object) -> str:
     return text
 
 
+_RETRY_CAUSES = ("connect", "closed", "timeout", "500", "502", "503", "504")
+
+
+def _retry_cause(value: object) -> str:
+    text = str(value) if _is_whole(value) else value
+    if text not in _RETRY_CAUSES:
+        raise ValueError(f"{said(value)}; write one of {', '.join(_RETRY_CAUSES)}")
+    return str(text)
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -216,5 +226,6 @@ Domain = Annotated[str, _text(patterns.domain, "shop.example.com")]
 Url = Annotated[str, _text(patterns.url, "/")]
 TargetPath = Annotated[str, _text(patterns.target_path, "/health")]
 StatusPattern = Annotated[str, BeforeValidator(_code)]
+RetryCauses = tuple[Annotated[str, BeforeValidator(_retry_cause)], ...]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_one_as_tuple)]
 """One name or a list of names."""

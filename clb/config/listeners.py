@@ -27,6 +27,9 @@ class Timeouts(FrozenModel):
     """Between two requests; 0 closes after each answer."""
     connect: Annotated[float, seconds("50ms", "120s")] = 4.0
     upstream: Annotated[float, seconds("100ms", "1h")] = 60.0
+    """A real server that is silent, before its answer or within it."""
+    request: Annotated[float, seconds("0s", "1d")] = 0.0
+    """A whole request, from its head to the end of its answer; 0 = no bound. Upgraded connections are exempt."""
     send: Annotated[float, seconds("100ms", "1h")] = 60.0
     tunnel: Annotated[float, seconds("100ms", "1d")] = 900.0
     """An upgraded connection with no byte either way."""

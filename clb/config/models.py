@@ -15,7 +15,7 @@ from clb.config.fields import File, FrozenModel, Name, Names, ShortText
 from clb.config.limits import Access, InFlight, NodeLimits, RateCap, RateLimit
 from clb.config.listeners import Limits, Listener, ProxyProtocol, Timeouts
 from clb.config.node import AccessLog, Admin, KeyPair, Keyring, Node, Notify, Store
-from clb.config.rules import HealthCheck, Passive, Pool, Redirect, Retry, Rule, Session, Target
+from clb.config.rules import HashOn, HealthCheck, Passive, Pool, Redirect, Retry, Rule, Session, Target
 
 __all__ = [
     "Access",
@@ -23,6 +23,7 @@ __all__ = [
     "Admin",
     "Certificate",
     "Config",
+    "HashOn",
     "HealthCheck",
     "InFlight",
     "KeyPair",

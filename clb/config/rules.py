@@ -11,10 +11,12 @@ from typing import Annotated, Literal
 from clb.config.fields import (
     CookieName,
     Domain,
+    FieldName,
     FrozenModel,
     Host,
     HostName,
     Port,
+    RetryCauses,
     StatusPattern,
     TargetPath,
     Url,
@@ -33,6 +35,17 @@ class Target(FrozenModel):
     port: Port
     weight: Annotated[int, whole(0, 100)] = 10
     """Share of new work; 0 takes none and lets the running finish."""
+
+
+class HashOn(FrozenModel):
+    """What of a request `scheduler: maglev` hashes: one of these. A request without it is hashed by its source."""
+
+    header: FieldName | None = None
+    cookie: CookieName | None = None
+    url: Literal["path", "full"] | None = None
+    """The path alone, or with its query."""
+    source: Literal[True] | None = None
+    """The client's address; the default."""
 
 
 class Session(FrozenModel):
@@ -113,9 +126,13 @@ class Retry(FrozenModel):
 
     attempts: Annotated[int, whole(0, 10)] = 2
     """Further targets after the first."""
-    budget: Annotated[float, ratio()] = 0.2
-    """Share of the live requests that may be retries, so that retries cannot double an overload."""
-    budget_minimum: Annotated[int, whole(0, 1_000_000)] = 10
+    on: RetryCauses = ("connect", "closed")
+    """What is followed by another attempt. But for `connect`, only requests that may be sent twice and have no body."""
+    timeout: Annotated[float, seconds("0s", "1h")] = 0.0
+    """With `timeout` in `on`: how long one attempt may take to the answer's head; 0 = `timeouts.upstream`."""
+    budget: Annotated[float, ratio()] = 0.5
+    """Share of the live requests that may be retries, so that retries cannot multiply an overload."""
+    budget_minimum: Annotated[int, whole(0, 1_000_000)] = 100
     """Retries that are always allowed, however few requests are live."""
 
 
@@ -126,7 +143,8 @@ class Rule(FrozenModel):
     url: Url = "/"
     default: bool = False
     """Whether requests for a domain that no rule names go here."""
-    scheduler: Literal["wrr", "least_conn", "ip_hash"] = "wrr"
+    scheduler: Literal["wrr", "least_conn", "p2c_ewma", "ip_hash", "maglev"] = "wrr"
+    hash_on: HashOn = HashOn()
     session: Session = Session()
     health_check: HealthCheck = HealthCheck()
     passive: Passive = Passive()

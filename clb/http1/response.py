@@ -21,6 +21,7 @@ UNTIL_CLOSE = -2
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t \x21-\x7e\x80-\xff]*))?")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
+_IDLE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout=([0-9]{1,5})(?:$|[,;\s])", re.IGNORECASE)
 _MEMO_LIMIT = 256
 _MEMO_LINE_LIMIT = 64
 
@@ -40,6 +41,8 @@ class ResponseHead:
     """Body bytes, CHUNKED or UNTIL_CLOSE; 0 where the method or status says that no body follows."""
     keep_alive: bool = True
     is_upgrade: bool = False
+    idle_timeout_s: int = 0
+    """How long the real server says that it keeps an idle connection (`Keep-Alive: timeout=N`); 0 = it does not say."""
 
 
 _reader: HeadReader[httptools.HttpResponseParser] = HeadReader(httptools.HttpResponseParser, response_verdict)
@@ -110,6 +113,8 @@ def _interpret(response: ResponseHead, fields: list[tuple[bytes, bytes]], method
             kept.append((name, value))
     connection = set(list_members(b",".join(special.get(b"connection", ()))))
     response.keep_alive = b"close" not in connection and (bool(response.minor_version) or b"keep-alive" in connection)
+    if b"keep-alive" in special and (announced := _IDLE_TIMEOUT.search(b",".join(special[b"keep-alive"]))):
+        response.idle_timeout_s = int(announced[1])
     own = _read_framing(response, special, method)
     if response.status == 101:
         own += _read_upgrade(response, connection, special.get(b"upgrade", []))

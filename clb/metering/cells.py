@@ -54,7 +54,7 @@ class RuleField(IntEnum):
 
 
 class TargetField(IntEnum):
-    """A target's row. The first four are in the workers' columns, the others in the control process's."""
+    """A target's row. State and its time are in the control process's column, the others in the workers'."""
 
     IN_FLIGHT = 0
     PENDING = 1
@@ -66,6 +66,10 @@ class TargetField(IntEnum):
     """A `TargetState`."""
     SINCE_MS = 5
     """When the state began: milliseconds since the epoch; slow start counts from it."""
+    OPENINGS = 6
+    """How often the worker's breaker for the target opened: connections and queue were at their bounds."""
+    AVOIDED = 7
+    """Requests that were kept from a connection which the real server had closed or was about to."""
     UNTIL_MS = 6
     """When the last ejection ends or ended, on the same clock; 0 = there was none."""
     EJECTIONS = 7

@@ -431,7 +431,7 @@ class Downstream(ClientConnection):
         elif phase is _BODY and not (self._is_upstream_blocked or exchange.awaits_continue):
             exchange.fail(BodyTimeout("body stood still"))
         else:
-            exchange.fail(UpstreamTimeout("no byte of the answer in time"))
+            exchange.upstream_failed(UpstreamTimeout("no byte of the answer in time"))
 
     def rest(self, now: float) -> None:
         """Let go of what only a busy connection has use for; called by the sweep."""

@@ -23,7 +23,8 @@ from clb.errors import (
     NoRule,
     NoTarget,
     QueueFull,
-    UpstreamError,
+    RequestTimeout,
+    UpstreamTimeout,
 )
 from clb.http1.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from clb.http1.request import IDEMPOTENT_METHODS, RequestHead
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 CLIENT_WENT_AWAY = 499
 """What the log shows for a request whose client left before an answer began (nginx's number; never sent)."""
 NEVER = float("inf")
+MOST_TARGETS_TRIED = 4
+"""How many full queues a request is turned away from before it gets 503: asking all of many is work in an overload."""
 PENDING_BODY_LIMIT = 64 * 1024
 """Body bytes kept while no connection is there to take them; then reading from the client pauses."""
 
@@ -89,6 +92,8 @@ class Exchange:
     """How fast the client is, while it is waited for."""
     _is_live = False
     """It counts among the live requests of its rule's budget."""
+    _is_latency_told = False
+    """Whoever learns from latencies has heard of this attempt, or shall not."""
 
     def __init__(self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int) -> None:
         self.connection = connection
@@ -152,16 +157,21 @@ class Exchange:
 
     def _offer(self, rule: RuleRuntime, candidate: Candidate[TargetPool] | None = None) -> None:
         """Get a connection to the target given, else to that of the session, else to the scheduler's choice."""
+        scheduler = rule.scheduler
         if candidate is None and rule.session is not None:
             candidate = rule.session.choose(self.request.value(b"cookie"))
         if candidate is None:
-            candidate = rule.scheduler.choose(self.connection.balance_key)
+            key_of = rule.key_of
+            candidate = scheduler.choose(self.connection.balance_key if key_of is None else key_of(self))
             self._is_sticky_new = rule.session is not None
             if candidate is None:
                 self.fail(NoTarget("no target takes new work"))
                 return
         self.candidate = candidate
         candidate.in_flight += 1
+        watcher = scheduler.watcher
+        if watcher is not None:
+            watcher.began(candidate)
         pool = candidate.payload
         self.upstream_address = pool.label
         if pool.idle and (upstream := pool.idle.pop()).is_usable:
@@ -174,7 +184,8 @@ class Exchange:
         try:
             upstream = pool.acquire(self, fresh=fresh)
         except QueueFull as error:
-            self.fail(error)
+            if len(self._tried) >= MOST_TARGETS_TRIED or not self.go_elsewhere():
+                self.fail(error)
             return
         if upstream is not None:
             self.upstream_connect_s = 0.0
@@ -290,20 +301,23 @@ class Exchange:
 
     def answer_whole(self, response: ResponseHead, body: bytes, is_reusable: bool) -> None:
         """Send an answer that came in one piece; the real server's connection is lent no more."""
-        connection = self.connection
+        connection, status = self.connection, response.status
         if (
-            response.is_plain
+            status < 500
+            and response.is_plain
             and self.request.is_plain
             and not self._is_sticky_new
             and connection.may_go_on(self.request)
         ):
             # What `answer` would do, for the case that nearly all small answers are.
             self._is_answer_begun = True
-            self.status = self.upstream_status = response.status
+            self.status = self.upstream_status = status
             self.upstream_header_s = connection.clock.now() - self._sent_at
             data = b"%b%b\r\n%b" % (response.status_line, response.lines, body)
             self.billed_out += len(data)
             connection.send(data)
+        elif status >= 500 and self._server_error(status, is_reusable=is_reusable):
+            return
         else:
             self.answer(response, body, is_whole=True)
         self._end(is_reusable=is_reusable)
@@ -313,6 +327,8 @@ class Exchange:
 
         With `holds_head` the head goes out with the `answer_pieces` that the caller makes follow at once.
         """
+        if response.status >= 500 and not is_whole and self._server_error(response.status, is_reusable=False):
+            return
         connection, request = self.connection, self.request
         self._is_answer_begun = True
         self.status = self.upstream_status = response.status
@@ -331,6 +347,7 @@ class Exchange:
         if self._is_sticky_new:
             lines += self._session_line()
         if not is_whole:
+            self._tell_latency(connection.clock.now())
             connection.expect_within(self.idle_timeout_s())
         head = b"%b%b\r\n" % (response.status_line, lines)
         if body and self._encodes_chunks:
@@ -393,6 +410,19 @@ class Exchange:
         self.billed_out += len(data)
         self.connection.send_last(data)
 
+    def look_at_time(self, now: float) -> None:
+        """Act on the times that no deadline is set for; called by the sweep, on listeners that have such."""
+        limit = self.connection.runtime.timeouts.request
+        if limit and now - self.started_at > limit and not self.upgraded:
+            self.fail(RequestTimeout(f"not over within {limit:g} s"))
+            return
+        rule = self.rule
+        if rule is None or self.upstream is None or self._is_answer_begun or not self.upstream.is_unanswered:
+            return
+        limit = rule.config.retry.timeout
+        if limit and now - self._sent_at > limit:
+            self.attempt_timed_out()
+
     def idle_timeout_s(self) -> float:
         """Return how long the real server may be silent now."""
         timeouts = self.connection.runtime.timeouts
@@ -401,53 +431,130 @@ class Exchange:
     # --- what goes wrong ---
 
     def dial_failed(self, error: ClbError) -> None:
-        """No connection: offer the request to another target while budget and targets last."""
+        """No connection: offer the request to another target while attempts and targets last."""
         if self.is_over:
             return
-        rule, target = self.rule, self.candidate
-        assert rule is not None  # set before anything is dialled
-        assert target is not None
-        target.in_flight -= 1
-        self.candidate = None
-        self._tried += (target,)
-        following = None
-        if self.retries < rule.attempts:
-            following = rule.scheduler.choose(self.connection.balance_key, self._tried)
-        if following is None or not self._may_retry(rule):
+        self._tell_failure(self.candidate)
+        if not self._goes_on("connect"):
             self.fail(error)
-            return
-        self._is_sticky_new = rule.session is not None
-        self._offer(rule, following)
 
     def upstream_failed(self, error: ClbError) -> None:
-        """The lent connection is gone or useless: send again where that is safe, else say so to the client."""
+        """The lent connection is gone, useless or silent: send again where that is safe, else tell the client."""
         upstream, self.upstream = self.upstream, None
         if self.is_over:
             return
         if upstream is not None:
             upstream.close()
-            if self._is_replayable(upstream, error) and self.rule is not None and self._may_retry(self.rule):
-                assert self.candidate is not None  # the lent connection was to it
-                self._acquire(self.candidate.payload, fresh=True)
+            cause = "timeout" if isinstance(error, UpstreamTimeout) else "closed"
+            is_unanswered = upstream.is_unanswered and not self._is_answer_begun
+            # A kept connection that ends under a request tells of its idle time, not of the real server's health.
+            is_race = is_unanswered and cause == "closed" and upstream.requests > 1
+            if not is_race:
+                self._tell_failure(self.candidate)
+            elif self.candidate is not None:
+                self.candidate.payload.raced += 1
+            if is_unanswered and self._may_be_sent_twice() and self._goes_on(cause, is_race=is_race):
                 return
         self.fail(error)
 
-    def _is_replayable(self, upstream: Upstream, error: ClbError) -> bool:
-        """A kept connection that died under a request that may be sent twice, before any byte of an answer."""
-        return (
-            upstream.requests > 1
-            and upstream.is_unanswered
-            and isinstance(error, UpstreamError)
-            and self.request.method in IDEMPOTENT_METHODS
-            and not self.request.content_length
-        )
+    def attempt_timed_out(self) -> None:
+        """Offer the request to another target if that is possible, else go on waiting for this one."""
+        upstream, self.upstream = self.upstream, None
+        target = self.candidate
+        assert upstream is not None  # the caller has looked
+        if self._may_be_sent_twice() and self._goes_on("timeout"):
+            self._tell_failure(target)
+            upstream.close()
+        else:
+            self.upstream = upstream
 
-    def _may_retry(self, rule: RuleRuntime) -> bool:
-        if self.retries >= rule.attempts or not (self._holds_budget or rule.budget.try_acquire()):
+    def _server_error(self, status: int, *, is_reusable: bool) -> bool:
+        """Note an answer 5xx; whether the request went to another target instead of the answer to the client."""
+        upstream, self.upstream = self.upstream, None
+        target = self.candidate
+        assert upstream is not None  # the answer came on it
+        assert target is not None
+        self._tell_failure(target)
+        if not (self._may_be_sent_twice() and self._goes_on(str(status))):
+            self.upstream = upstream
+            self._is_latency_told = True  # How soon it fails is nothing to praise it for.
             return False
-        self._holds_budget = True
-        self.retries += 1
+        if is_reusable:
+            target.payload.release(upstream, self.connection.clock.now())
+        else:
+            upstream.close()
         return True
+
+    def _may_be_sent_twice(self) -> bool:
+        """Whether nobody can tell one delivery from two, and all of the request is at hand: a body is not kept."""
+        return self.request.method in IDEMPOTENT_METHODS and not self.request.content_length
+
+    def _goes_on(self, cause: str, *, is_race: bool = False) -> bool:
+        """Offer the request again after an attempt that failed; False where attempts, targets or budget are used up."""
+        rule, target = self.rule, self.candidate
+        assert rule is not None  # an attempt has been made
+        assert target is not None
+        retry = rule.config.retry
+        if cause not in retry.on or self.retries >= retry.attempts:
+            return False
+        following = None
+        # A client with a session there need not lose it because its real server closed an idle connection.
+        if not (is_race and rule.session is not None and not self._is_sticky_new):
+            following = self._another(rule, target)
+        if following is None and not is_race:
+            return False
+        # What never reached a real server cost none of them anything, so it needs no budget.
+        if cause != "connect" and not self._holds_budget:
+            if not rule.budget.try_acquire():
+                return False
+            self._holds_budget = True
+        self.retries += 1
+        if following is None:
+            self._acquire(target.payload, fresh=True)
+        else:
+            self._move(rule, target, following)
+        return True
+
+    def go_elsewhere(self) -> bool:
+        """Leave a target that has no place for the request or takes no more work, if there is another.
+
+        Nothing has been sent, so this is no retry.
+        """
+        rule, target = self.rule, self.candidate
+        assert rule is not None  # it was offered
+        assert target is not None
+        following = self._another(rule, target)
+        if following is None:
+            return False
+        target.payload.cancel(self)
+        self._move(rule, target, following)
+        return True
+
+    def _another(self, rule: RuleRuntime, target: Candidate[TargetPool]) -> Candidate[TargetPool] | None:
+        key = self.connection.balance_key if rule.key_of is None else rule.key_of(self)
+        return rule.scheduler.choose(key, (*self._tried, target))
+
+    def _move(self, rule: RuleRuntime, target: Candidate[TargetPool], following: Candidate[TargetPool]) -> None:
+        target.in_flight -= 1
+        if rule.scheduler.watcher is not None:
+            rule.scheduler.watcher.ended(target)
+        self._tried += (target,)
+        self._is_latency_told = False
+        self._is_sticky_new = rule.session is not None
+        self._offer(rule, following)
+
+    def _tell_failure(self, target: Candidate[TargetPool] | None) -> None:
+        rule = self.rule
+        if rule is not None and target is not None and rule.scheduler.watcher is not None:
+            rule.scheduler.watcher.failed(target, self.connection.clock.now())
+
+    def _tell_latency(self, now: float) -> None:
+        rule, target = self.rule, self.candidate
+        if self._is_latency_told or rule is None or target is None:
+            return
+        self._is_latency_told = True
+        if rule.scheduler.watcher is not None:
+            rule.scheduler.watcher.answered(target, self.upstream_header_s, now)
 
     def fail(self, error: ClbError) -> None:
         """End the exchange with the error's reply, or by cutting an answer that has begun."""
@@ -544,6 +651,10 @@ class Exchange:
         self.ended_at = now = connection.clock.now()
         if candidate is not None:
             candidate.in_flight -= 1
+            if rule is not None and (watcher := rule.scheduler.watcher) is not None:
+                if self.upstream_header_s >= 0:
+                    self._tell_latency(now)
+                watcher.ended(candidate)
             if self.is_queued:
                 candidate.payload.cancel(self)
             upstream, self.upstream = self.upstream, None

@@ -138,6 +138,8 @@ class ListenerRuntime:
         self.guard.checked, self.guard.disagreements = counted.checked, counted.disagreements
         self.heads_to_guard = self.guard.interval
         """How many heads from now the desync guard reads one as well; 0 = never."""
+        self.times_exchanges = bool(config.timeouts.request) or any(rule.config.retry.timeout for rule in rules)
+        """Whether the sweep has to look at exchanges under way."""
 
     @property
     def requests_on_a_connection(self) -> int:
@@ -222,6 +224,8 @@ class ListenerRuntime:
             elif exchange is not None:
                 in_flight += 1
                 check_pace(connection, self.limits, now)
+                if self.times_exchanges:
+                    exchange.look_at_time(now)
             elif connection.last_request:
                 connection.rest(now)
             else:

@@ -1,17 +1,23 @@
 """The connections to one target: kept, lent, bounded, queued for.
 
-Owns:      idle connections, the bound on open ones, the queue at the bound, dialling, the end of a removed target.
-Elsewhere: which target is chosen (balancing/); what is sent (exchange.py); when time is up (sweep.py).
+Owns:      the bound on open connections, the queue at the bound, dialling, the end of a
+           removed target.
+Elsewhere: which target is chosen (balancing/); those that wait for a request (idle_connections.py); what is sent
+           (exchange.py); when time is up (sweep.py).
+
+`connections` and `queue` are a circuit breaker: while both are at their bound it is open, and requests go elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clb.config.models import Pool
 from clb.errors import ClbError, DialRefused, DialTimeout, QueueFull, TargetRemoved
+from clb.proxy.idle_connections import IdleConnections
 from clb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -39,8 +45,17 @@ class TargetPool:
         self._connect_timeout_s = connect_timeout_s
         self._pools_in_use = pools_in_use if pools_in_use is not None else set()
         """This pool is in there while it has connections, so that nobody has to look at the others."""
-        self.idle: list[Upstream] = []
-        """Connections that wait for a request, the one used last at the end."""
+        self.kept = IdleConnections(config.idle, config.idle_timeout)
+        """Connections that wait for a request."""
+        self.idle = self.kept.recent
+        """Those of them that need no look before they are used, the one used last at the end."""
+        self.report: Callable[[], None] | None = None
+        """Publishes the target's numbers to the node's other processes."""
+        self.raced = 0
+        """Kept connections that ended under a request before a byte of its answer."""
+        self.openings = 0
+        """How often the breaker opened, counted once between two sweeps."""
+        self._was_open = False
         self._open = 0
         self._waiting: deque[Exchange] = deque()
         self._dials: set[asyncio.Task[None]] = set()
@@ -60,8 +75,7 @@ class TargetPool:
         """Go by other bounds from now on."""
         self._config = config
         self._connect_timeout_s = connect_timeout_s
-        while len(self.idle) > config.idle:
-            self.idle.pop(0).close()
+        self.kept.configure(config.idle, config.idle_timeout)
         while self._waiting and self._open < config.connections:
             self._serve_queue()
 
@@ -83,22 +97,30 @@ class TargetPool:
             else:
                 exchange_on_it.fail(error)
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether connections and queue are at their bounds, so that nothing more is taken."""
+        return self._open >= self._config.connections and len(self._waiting) >= self._config.queue
+
     def acquire(self, exchange: Exchange, *, fresh: bool = False) -> Upstream | None:
         """Lend an idle connection at once, or None: `exchange.connected` or `dial_failed` follows.
 
         Raises:
             QueueFull: the target stands at its bound and so does its queue.
         """
-        while self.idle and not fresh:
-            upstream = self.idle.pop()
-            if upstream.is_usable:
+        if not fresh:
+            upstream = self.kept.take(self._loop.time())
+            if upstream is not None:
                 return upstream
-        if self._open < self._config.connections:
+        if self._open < self._config.connections or self.kept.give_up_witness():
             self._dial(exchange)
         elif len(self._waiting) < self._config.queue:
             self._waiting.append(exchange)
             exchange.is_queued = True
         else:
+            if not self._was_open:
+                self._was_open = True
+                self.openings += 1
             raise QueueFull(f"{self._config.connections} connections and {self._config.queue} requests waiting")
         return None
 
@@ -113,7 +135,7 @@ class TargetPool:
             self._hand_over(upstream)
         elif len(self.idle) < self._config.idle:
             upstream.idle_since = now
-            self.idle.append(upstream)
+            self.kept.shelf.append(upstream)
         else:
             upstream.close()
 
@@ -127,8 +149,7 @@ class TargetPool:
             return
         self._connections.remove(upstream)
         self._closed_one()
-        if upstream in self.idle:
-            self.idle.remove(upstream)
+        self.kept.lost(upstream, self._loop.time())
         self._serve_queue()
 
     def cancel(self, exchange: Exchange) -> None:
@@ -138,10 +159,24 @@ class TargetPool:
             self._waiting.remove(exchange)
 
     def sweep(self, now: float) -> None:
-        """Close what was idle for too long; the oldest stand first."""
-        limit = now - self._config.idle_timeout
-        while self.idle and self.idle[0].idle_since < limit:
-            self.idle.pop(0).close()
+        """Retire connections that are idle for too long, look after the queue, and publish what is under way."""
+        if not self._open:
+            self._pools_in_use.discard(self)
+        self.kept.sweep(now, has_room=self._open < self._config.connections)
+        self._was_open = self._was_open and self.is_open
+        if self._waiting:
+            self._send_elsewhere()
+        if self.report is not None:
+            self.report()
+
+    def _send_elsewhere(self) -> None:
+        """If the target takes no more work while others do, let those that wait go to them."""
+        first = self._waiting[0]
+        assert first.rule is not None  # it was offered here
+        assert first.candidate is not None
+        if not first.candidate.available and not first.rule.scheduler.all_unavailable:
+            for exchange in tuple(self._waiting):
+                exchange.go_elsewhere()
 
     def close(self) -> None:
         """Close everything, whatever it is doing."""
@@ -149,7 +184,7 @@ class TargetPool:
             task.cancel()
         for upstream in tuple(self._connections):
             upstream.close()
-        self.idle.clear()
+        self.kept.clear()
 
     def _hand_over(self, upstream: Upstream) -> None:
         exchange = self._waiting.popleft()
@@ -200,9 +235,7 @@ class TargetPool:
             self._serve_queue()
 
     def _closed_one(self) -> None:
-        self._open -= 1
-        if not self._open:
-            self._pools_in_use.discard(self)
+        self._open -= 1  # The next sweep takes the pool out of those in use, when all that was on it is over.
 
     def _dial_error(self, error: OSError) -> ClbError:
         where = self.label.decode()

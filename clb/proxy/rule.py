@@ -6,7 +6,9 @@ Elsewhere: which rule a request belongs to (routing/); the choice among candidat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.retry_budget import RetryBudget
@@ -14,8 +16,12 @@ from clb.balancing.scheduler import Scheduler
 from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Rule
 from clb.metering.counters import RuleLedger
+from clb.proxy.hash_key import key_reader
 from clb.proxy.pool import TargetPool
 from clb.proxy.request_gate import RequestGate
+
+if TYPE_CHECKING:
+    from clb.proxy.exchange import Exchange
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +38,14 @@ class RuleRuntime:
     ledger: RuleLedger
     gate: RequestGate | None = None
     """Lists, rates and the bound of requests under way, if the rule has any."""
+    key_of: Callable[[Exchange], bytes] | None = field(init=False)
+    """Reads what the scheduler hashes; None where that is the client's address or nothing."""
 
-    @property
-    def attempts(self) -> int:
-        """How often a request may be offered again."""
-        return self.config.retry.attempts
+    def __post_init__(self) -> None:
+        """Derive what the configuration says."""
+        self.take(self.config)
+
+    def take(self, config: Rule) -> None:
+        """Go by another configuration of the same rule; scheduler and candidates are the caller's."""
+        self.config = config
+        self.key_of = key_reader(config.hash_on)

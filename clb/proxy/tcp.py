@@ -11,7 +11,7 @@ import asyncio
 import struct
 from contextlib import suppress
 from ipaddress import ip_address
-from socket import IPPROTO_TCP, SO_LINGER, SOCK_STREAM, SOL_SOCKET, TCP_INFO
+from socket import IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SO_LINGER, SOCK_STREAM, SOL_SOCKET, TCP_INFO
 
 # tcpi_rtt and tcpi_bytes_acked in Linux' struct tcp_info.
 _RTT_OFFSET, _ACKED_OFFSET, _TCP_INFO_BYTES = 68, 120, 128
@@ -59,6 +59,24 @@ def read_rest(transport: asyncio.Transport, buffer: memoryview) -> int:
         return 0
     finally:
         raw.detach()
+
+
+def has_something_to_read(transport: asyncio.Transport) -> bool:
+    """Tell whether bytes or the end of the stream lie in the kernel, before the loop has come to them."""
+    sock = transport.get_extra_info("socket")
+    try:
+        raw = _socket.socket(sock.family, SOCK_STREAM, 0, sock.fileno())
+    except (OSError, AttributeError):
+        return False  # No socket at all (a test's).
+    try:
+        raw.recv(1, MSG_PEEK | MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # A reset.
+    finally:
+        raw.detach()
+    return True
 
 
 def plain_address(address: str) -> bytes:

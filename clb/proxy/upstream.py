@@ -57,6 +57,8 @@ class Upstream(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self.is_unanswered = True
         """No byte has come for the current request."""
+        self.is_usable = True
+        """Another request may be sent."""
         self.is_read_paused = False
         self.is_write_blocked = False
         self._phase = _IDLE
@@ -69,15 +71,11 @@ class Upstream(asyncio.BufferedProtocol):
         self._keep_alive = True
         self._decoder: ChunkedDecoder | None = None
 
-    @property
-    def is_usable(self) -> bool:
-        """Tell whether another request may be sent."""
-        return self._phase is _IDLE
-
     def begin(self, exchange: Exchange, method: bytes, head: bytes) -> None:
         """Send a request head and expect its answer."""
         self.exchange = exchange
         self.requests += 1
+        self.is_usable = False
         self._phase = _HEAD
         self._method = method
         self.is_unanswered = True
@@ -97,6 +95,7 @@ class Upstream(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Give the connection up; the exchange, if any, hears nothing more."""
         self.exchange = None
+        self.is_usable = False
         self._phase = _CLOSED
         self.transport.abort()
 
@@ -148,6 +147,7 @@ class Upstream(asyncio.BufferedProtocol):
         if exchange is not None and self._phase is _UNTIL_CLOSE:
             self._keep_alive = False
             self._complete()
+        self.is_usable = False
         self._phase = _CLOSED
         # What is still to be written would hold the connection for as long as the real server does not read it.
         self.transport.abort()
@@ -157,6 +157,7 @@ class Upstream(asyncio.BufferedProtocol):
         """Tell the pool, and the exchange if one was waiting."""
         if exc is not None and self.exchange is not None:
             self._read_rest(self.exchange)
+        self.is_usable = False
         self._phase = _CLOSED
         self.pool.forget(self)
         exchange, self.exchange = self.exchange, None
@@ -199,6 +200,8 @@ class Upstream(asyncio.BufferedProtocol):
                 head = data if end == len(data) else data[:end]
                 response = read_response_head(head, self._method)
                 data = data[end:]
+                if response.idle_timeout_s:
+                    self.pool.kept.limit.announced(response.idle_timeout_s)
                 if response.is_plain and end <= REPEATED_HEAD_LIMIT_BYTES:
                     self._last_head, self._last_response = head, response
                 if response.status >= 200 or response.is_upgrade:
@@ -217,6 +220,7 @@ class Upstream(asyncio.BufferedProtocol):
                 data, self._keep_alive = data[:length], False
             if len(data) == length:
                 self.exchange = None
+                self.is_usable = self._keep_alive
                 self._phase = _IDLE if self._keep_alive else _CLOSED
                 exchange.answer_whole(response, data, self._keep_alive)
                 return
@@ -235,7 +239,7 @@ class Upstream(asyncio.BufferedProtocol):
             self._phase = _CHUNKED
             self._decoder = ChunkedDecoder(BadResponse, TRAILER_LIMIT_BYTES)
             exchange.answer(response, b"", holds_head=bool(data))
-            if data:
+            if data and self.exchange is exchange:  # Else another real server answers instead.
                 self._read_chunked(data, exchange)
 
     def _read_chunked(self, data: bytes, exchange: Exchange) -> None:
@@ -255,6 +259,7 @@ class Upstream(asyncio.BufferedProtocol):
     def _complete(self) -> None:
         """Hand the connection back and let the exchange end; it may be closed by either."""
         exchange, self.exchange = self.exchange, None
+        self.is_usable = self._keep_alive
         self._phase = _IDLE if self._keep_alive else _CLOSED
         if exchange is not None:
             exchange.answer_complete(self._keep_alive)

@@ -136,6 +136,11 @@ RULE_VALUES = {
         "health_check: {codes: [2xx, 600]}",
         ["13:41: health_check.codes[1]: is 600; write a class such as 2xx or a status such as 204"],
     ),
+    "retry_cause": (
+        "retry: {on: [connect, 404]}",
+        ["13:35: retry.on[1]: is 404; write one of connect, closed, timeout, 500, 502, 503, 504"],
+    ),
+    "retry_causes": ("retry: {on: [connect, closed, timeout, 500, '502', 503]}", []),
     "code_number": ("health_check: {codes: [204]}", []),
     "cookie_name": (
         "session: {cookie_name: 'a;b'}",

@@ -47,7 +47,7 @@ def test_the_full_example_has_every_key() -> None:
     assert set(type(listener).model_fields) - listener.model_fields_set == {"certificate"}
     assert set(type(config.keyring).model_fields) - config.keyring.model_fields_set == {"file", "command"}
     rule = listener.rules[0]
-    assert set(type(rule).model_fields) - rule.model_fields_set == {"redirect"}
+    assert set(type(rule).model_fields) - rule.model_fields_set == {"redirect", "hash_on"}
     redirects = [rule.redirect for rule in (*listener.rules, *http.rules) if rule.redirect]
     assert {key for redirect in redirects for key in redirect.model_fields_set} == set(type(redirects[0]).model_fields)
     certificates = config.certificates.values()

@@ -25,6 +25,7 @@ PREFIXES = {
     "Notify": "notify.",
     "NodeLimits": "limits.",
     "ProxyProtocol": "proxy_protocol.",
+    "HashOn": "hash_on.",
 }
 # Defaults that depend on something, said in words.
 IN_WORDS = {
@@ -34,6 +35,7 @@ IN_WORDS = {
     ("LoadBalancer", "name"): "`lb-1`, `lb-2`, ... by position",
     ("LoadBalancer", "region"): "the node's",
     ("Listener", "name"): "protocol and port, `https-443`",
+    ("Retry", "on"): "`[connect, closed]`",
     ("HealthCheck", "codes"): "`[2xx, 3xx, 4xx]`",
 }
 FIELDS = [

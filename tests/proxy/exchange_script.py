@@ -8,6 +8,7 @@ from clb.balancing.candidate import Candidate
 from clb.balancing.retry_budget import RetryBudget
 from clb.balancing.wrr import WeightedRoundRobin
 from clb.config.models import Limits, Rule, Target, Timeouts
+from clb.errors import QueueFull
 from clb.http1.request import CHUNKED, read_request_head
 from clb.http1.response import read_response_head
 from clb.metering.counters import RuleLedger
@@ -17,7 +18,7 @@ from clb.proxy.rule import RuleRuntime
 from clb.routing.router import Router, RouteSpec
 
 HEAD = b"GET /a HTTP/1.1\r\nHost: shop.example.com\r\n\r\n"
-TARGETS = tuple(Target(address=f"10.0.0.{number}", port=80) for number in (1, 2, 3))
+TARGETS = tuple(Target(address=f"10.0.0.{number}", port=80) for number in range(1, 21))
 
 
 class RecordingUpstream:
@@ -63,9 +64,14 @@ class RecordingPool:
     def __init__(self, name, log):
         self.label = name
         self.idle = []
+        self.raced = 0
+        self.is_full = False
         self._log = log
 
     def acquire(self, exchange, *, fresh=False):
+        if self.is_full:
+            self._log.append(("full", self.label))
+            raise QueueFull("full")
         self._log.append(("dial", self.label, "fresh" if fresh else ""))
 
     def release(self, upstream, now):
@@ -73,8 +79,9 @@ class RecordingPool:
         upstream.events.append("released")
 
     def cancel(self, exchange):
-        exchange.is_queued = False
-        self._log.append(("cancel", self.label))
+        if exchange.is_queued:
+            exchange.is_queued = False
+            self._log.append(("cancel", self.label))
 
 
 class RecordingConnection:
@@ -91,12 +98,12 @@ class RecordingConnection:
     goes_on = True
     last_ledger = None
 
-    def __init__(self, *, session=None, keys=None):
+    def __init__(self, *, session=None, keys=None, targets=3):
         self.log = []
         self.sent = b""
         self.ended = []
         self.clock = Clock(lambda: 1.0, lambda: 1_000_000_000.0)
-        config = Rule(domain="shop.example.com", default=True, targets=TARGETS, **(keys or {}))
+        config = Rule(domain="shop.example.com", default=True, targets=TARGETS[:targets], **(keys or {}))
         candidates = tuple(
             Candidate(one.address, one.port, one.weight, RecordingPool(one.address, self.log)) for one in config.targets
         )

@@ -168,7 +168,7 @@ def test_attempts_are_bounded(serve, real_server, attempts, reached, refused_por
     assert (502 not in statuses) == reached
 
 
-def test_the_budget_bounds_retries_that_are_under_way(serve, closing, refused_port):
+def test_the_budget_bounds_retries_that_are_under_way(serve, closing):
     """One retry may live; while it waits for its answer, another request's is refused."""
     may_answer, reached = threading.Event(), threading.Event()
 
@@ -179,8 +179,9 @@ def test_the_budget_bounds_retries_that_are_under_way(serve, closing, refused_po
         conversation.send(OK)
 
     server = closing.enter_context(RealServer(script=script))
+    resetting = closing.enter_context(RealServer(script=read_and_reset))
     closing.callback(may_answer.set)
-    rules = [rule(refused_port(), server.port, retry={"budget": 0, "budget_minimum": 1})]
+    rules = [rule(resetting.port, server.port, retry={"budget": 0, "budget_minimum": 1})]
     rules[0]["targets"][1]["weight"] = 1
     rules[0]["targets"][0]["weight"] = 100
     proxy = serve(rules=rules)
@@ -192,3 +193,84 @@ def test_the_budget_bounds_retries_that_are_under_way(serve, closing, refused_po
     may_answer.set()
     assert first.read_answer().status == 200
     assert proxy.connect().ask().status == 200
+
+
+def read_and_reset(conversation):
+    conversation.read_request()
+    conversation.reset()
+
+
+BREAKS = {
+    "resets_behind_the_request": read_and_reset,
+    "closes_behind_the_request": lambda one: one.read_request(),
+    "resets_at_once": lambda one: one.reset(),
+    "closes_at_once": lambda one: one.close(),
+}
+
+
+@pytest.mark.parametrize("breaks", BREAKS.values(), ids=BREAKS)
+def test_a_real_server_that_breaks_costs_no_idempotent_request(serve, closing, real_server, breaks):
+    broken = closing.enter_context(RealServer(script=breaks))
+    proxy = serve(targets=[broken.port, real_server.port])
+    for method in ("GET", "HEAD", "PUT", "DELETE", "GET", "GET"):
+        assert proxy.connect().ask(method=method).status == 200
+    assert broken.conversations
+    assert len(real_server.requests) == 6
+
+
+def test_a_real_server_that_is_killed_under_load_costs_no_idempotent_request(serve, closing, real_server):
+    """Both keep connections, half of the requests are under way at the one that goes, and it never comes back."""
+    under_way = threading.Semaphore(0)
+
+    def script(conversation):
+        while True:
+            conversation.read_request()
+            if is_killed.is_set():
+                under_way.release()
+                may_die.wait(WAIT_S)
+                conversation.reset()
+            conversation.send(OK)
+
+    is_killed, may_die = threading.Event(), threading.Event()
+    closing.callback(may_die.set)
+    doomed = closing.enter_context(RealServer(script=script))
+    proxy = serve(targets=[doomed.port, real_server.port])
+    clients = [proxy.connect() for _ in range(40)]
+    for client in clients:
+        assert client.ask().status == 200
+    is_killed.set()
+    for client in clients:
+        client.send(request())
+    for _ in range(20):
+        assert under_way.acquire(timeout=WAIT_S)
+    doomed.stop()
+    may_die.set()
+    assert {client.read_answer().status for client in clients} == {200}
+    for client in clients:
+        assert client.ask().status == 200
+
+
+def test_a_server_error_goes_to_another_target_only_if_that_is_asked_for(serve, closing, real_server):
+    failing = closing.enter_context(RealServer(b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno"))
+    client = serve(targets=[failing.port, real_server.port]).connect()
+    assert sorted(client.ask().status for _ in range(4)) == [200, 200, 503, 503]
+    client = serve(rules=[rule(failing.port, real_server.port, retry={"on": ["503"]})]).connect()
+    assert [client.ask().status for _ in range(4)] == [200] * 4
+    assert {client.ask(method="POST", body=b"x").status for _ in range(4)} == {200, 503}
+
+
+def test_a_chunked_server_error_leaves_nothing_behind(serve, closing, real_server):
+    busy = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"
+    failing = closing.enter_context(RealServer(busy))
+    client = serve(rules=[rule(failing.port, real_server.port, retry={"on": [503]})]).connect()
+    assert [client.ask().body for _ in range(4)] == [b"ok"] * 4
+
+
+@pytest.mark.parametrize(("retry", "timeouts"), [({"timeout": "100ms"}, {}), ({}, {"upstream": "100ms"})])
+def test_an_attempt_that_takes_too_long_goes_to_another_target(serve, closing, real_server, retry, timeouts):
+    silent = closing.enter_context(RealServer(script=lambda one: one.read_to_end()))
+    rules = [rule(silent.port, real_server.port, retry={"on": ["timeout"], **retry})]
+    proxy = serve(rules=rules, timeouts=timeouts)
+    client = proxy.connect()
+    assert [client.ask().status for _ in range(4)] == [200] * 4
+    assert 1 in {line["retries"] for line in proxy.log_lines(4)}

@@ -267,3 +267,31 @@ def test_a_silent_client_of_tls_1_2_as_well(serve, real_server):
     client = serve(targets=[real_server.port], timeouts={"keepalive": "100ms"}).connect(version=ssl.TLSVersion.TLSv1_2)
     assert client.ask().status == 200
     assert client.read_to_end() == b""
+
+
+@PROTOCOLS
+def test_a_whole_request_that_takes_too_long_is_504(serve, silent_server, protocol):
+    proxy = serve(protocol=protocol, targets=[silent_server.port], timeouts={"request": "100ms"})
+    client = proxy.connect(protocol)
+    assert client.ask().status == 504
+    assert proxy.log_lines(1)[0]["error_reason"] == "request_timeout"
+    assert client.ask().status == 504
+
+
+def test_an_answer_that_drips_is_cut_when_the_time_of_the_request_is_over(serve, closing):
+    is_over = threading.Event()
+
+    def drip(conversation):
+        conversation.read_head()
+        conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while not is_over.wait(0.01):
+            conversation.send(b"x")
+
+    server = closing.enter_context(RealServer(script=drip))
+    closing.callback(is_over.set)
+    proxy = serve(targets=[server.port], timeouts={"request": "200ms", "upstream": "1h"})
+    client = proxy.connect()
+    client.send(request())
+    with pytest.raises((EOFError, ConnectionResetError)):
+        client.read_answer()
+    assert proxy.log_lines(1)[0]["error_reason"] == "request_timeout"

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from clb.config import patterns
 from clb.config.checks.view import View
 from clb.config.faults import Problem, quote, spell
-from clb.config.rules import HealthCheck, Passive, Pool
+from clb.config.rules import HashOn, HealthCheck, Passive, Pool
 from clb.units import format_duration, parse_duration
 
 _NEED_TARGETS = (
     "scheduler",
+    "hash_on",
     "session",
     "health_check",
     "passive",
@@ -40,7 +41,9 @@ def check_rules(listener: View) -> Iterator[Problem]:
         yield from _check_health(rule.view("health_check"))
         yield from _check_passive(rule.view("passive"))
         yield from _check_slow_start(rule)
+        yield from _check_hash(rule)
         yield from _check_pool(rule.view("pool"))
+        yield from _check_retry(rule.view("retry"))
         yield from _check_targets(rule)
 
 
@@ -98,7 +101,7 @@ def _check_destination(rule: View) -> Iterator[Problem]:
 def _check_session(rule: View, listener: View) -> Iterator[Problem]:
     session, scheduler = rule.view("session"), rule.text("scheduler", "wrr")
     expire = _seconds(session, "expire", 0.0)
-    if expire and scheduler in ("least_conn", "ip_hash"):
+    if expire and scheduler in ("least_conn", "p2c_ewma", "ip_hash", "maglev"):
         message = f"sessions go with scheduler wrr only, not with {scheduler}; change one of the two"
         yield Problem(session.at("expire"), message)
     if session.text("same_site") == "none" and listener.text("protocol", "https") == "http":
@@ -141,6 +144,22 @@ def _check_pool(pool: View) -> Iterator[Problem]:
     idle = pool.number("idle")
     if connections is not None and idle is not None and idle > connections:
         yield Problem(pool.at("idle"), f"is {idle}, more than connections ({connections})")
+
+
+def _check_hash(rule: View) -> Iterator[Problem]:
+    scheduler, hash_on = rule.text("scheduler", "wrr"), rule.view("hash_on")
+    if rule.given("hash_on") and scheduler in ("wrr", "least_conn", "p2c_ewma", "ip_hash"):
+        message = f"goes with scheduler maglev only, not with {scheduler}; change one of the two"
+        yield Problem(rule.at("hash_on"), message, "key")
+    given = [key for key in HashOn.model_fields if hash_on.given(key)]
+    if len(given) > 1:
+        yield Problem(hash_on.at(given[1]), f"stands beside {given[0]}; a request is hashed on one of them", "key")
+
+
+def _check_retry(retry: View) -> Iterator[Problem]:
+    if _seconds(retry, "timeout", 0.0) and "timeout" not in retry.items("on"):
+        message = "means nothing unless an attempt that takes too long is followed by another: add timeout to on"
+        yield Problem(retry.at("timeout"), message, "key")
 
 
 def _check_targets(rule: View) -> Iterator[Problem]:

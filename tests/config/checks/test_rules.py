@@ -73,10 +73,42 @@ CASES = {
             "change one of the two"
         ],
     ),
+    "session_with_maglev": (
+        f"{RULE}  scheduler: maglev\n  session: {{expire: 1h}}\n{TARGETS}",
+        ["14:31: rules[0].session.expire: sessions go with scheduler wrr only, not with maglev; change one of the two"],
+    ),
+    "hash_on": (f"{RULE}  scheduler: maglev\n  hash_on: {{header: X-User}}\n{TARGETS}", []),
+    "hash_on_without_maglev": (
+        f"{RULE}  hash_on: {{url: path}}\n{TARGETS}",
+        ["13:13: rules[0].hash_on: goes with scheduler maglev only, not with wrr; change one of the two"],
+    ),
+    "hash_on_with_another_hash": (
+        f"{RULE}  scheduler: ip_hash\n  hash_on: {{source: true}}\n{TARGETS}",
+        ["14:13: rules[0].hash_on: goes with scheduler maglev only, not with ip_hash; change one of the two"],
+    ),
+    "hash_on_two_things": (
+        f"{RULE}  scheduler: maglev\n  hash_on: {{url: full, cookie: cart}}\n{TARGETS}",
+        ["14:23: rules[0].hash_on.url: stands beside cookie; a request is hashed on one of them"],
+    ),
+    "hash_on_no_name": (
+        f"{RULE}  scheduler: maglev\n  hash_on: {{header: 'x user'}}\n{TARGETS}",
+        ['14:31: rules[0].hash_on.header: "x user" is no field name; write one such as X-Api-Key'],
+    ),
+    "retry_timeout": (f"{RULE}  retry: {{on: [timeout, 503], timeout: 2s}}\n{TARGETS}", []),
+    "retry_timeout_that_means_nothing": (
+        f"{RULE}  retry: {{timeout: 2s}}\n{TARGETS}",
+        [
+            "13:21: rules[0].retry.timeout: means nothing unless an attempt that takes too long is followed by "
+            "another: add timeout to on"
+        ],
+    ),
     "session_off_with_least_conn": (f"{RULE}  scheduler: least_conn\n  session: {{expire: 0s}}\n{TARGETS}", []),
     "session_with_bad_scheduler": (
         f"{RULE}  scheduler: leastconn\n  session: {{expire: 1h}}\n{TARGETS}",
-        ['13:24: rules[0].scheduler: is "leastconn"; write wrr, least_conn or ip_hash (did you mean least_conn?)'],
+        [
+            '13:24: rules[0].scheduler: is "leastconn"; write wrr, least_conn, p2c_ewma, ip_hash or maglev '
+            "(did you mean least_conn?)"
+        ],
     ),
     "session_bad_duration": (
         f"{RULE}  scheduler: ip_hash\n  session: {{expire: 5}}\n{TARGETS}",
