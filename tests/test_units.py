@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clb.units import format_duration, format_size, parse_duration, parse_size
+from clb.units import format_duration, format_rate, format_size, parse_duration, parse_rate, parse_size
 
 DURATIONS = {
     "seconds": ("4s", 4.0),
@@ -96,3 +96,30 @@ def test_the_shortest_text_is_chosen() -> None:
         "1d",
     ]
     assert [format_size(size) for size in (0, 1000, 65536, 60 << 20)] == ["0B", "1000B", "64KiB", "60MiB"]
+
+
+RATES = {
+    "per_second": ("100/s", 100.0, "100/s"),
+    "per_minute": ("600/m", 10.0, "10/s"),
+    "odd_per_minute": ("50/m", 50 / 60, "50/m"),
+    "per_hour": ("1/h", 1 / 3600, "1/h"),
+    "space": ("5 / s", 5.0, "5/s"),
+}
+
+
+@pytest.mark.parametrize(("text", "per_second", "shortest"), RATES.values(), ids=RATES)
+def test_rate(text: str, per_second: float, shortest: str) -> None:
+    assert parse_rate(text) == pytest.approx(per_second)
+    assert format_rate(parse_rate(text)) == shortest
+
+
+def test_a_rate_that_no_text_says() -> None:
+    assert format_rate(0.123456789) == "0.123457/s"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("10", '"10/s"'), ("fast", '"100/s"'), ("1.5/s", '"100/s"'), ("10/d", '"100/s"')]
+)
+def test_bad_rate(text: str, hint: str) -> None:
+    with pytest.raises(ValueError, match="a whole number per s, m or h, such as " + hint):
+        parse_rate(text)

@@ -21,9 +21,11 @@ from tls_material import TlsMaterial
 
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.proxy import sweep as sweep_module
+from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.downstream import Downstream
 from clb.proxy.listener import ListenerRuntime
+from clb.proxy.node_share import NodeShare
 from clb.proxy.sweep import Sweep
 from clb.service.assembly import Surroundings, build_listeners
 from clb.service.materials import load_all
@@ -86,13 +88,24 @@ class RecordedEvents:
 class LiveProxy:
     """Listeners on a loop of their own thread. On exit nothing may be left: no connection, no count, no complaint."""
 
-    def __init__(self, material: TlsMaterial, directory: Path, **keys: Any) -> None:
+    def __init__(
+        self,
+        material: TlsMaterial,
+        directory: Path,
+        *,
+        node: dict[str, Any] | None = None,
+        share: NodeShare | None = None,
+        **keys: Any,
+    ) -> None:
         self._material = material
         file = directory / f"clb-{id(self)}.yaml"
-        file.write_text(yaml.safe_dump(site(material, **keys)))
+        file.write_text(yaml.safe_dump({"node": node or {}, **site(material, **keys)}))
         self._config, self._materials, _ = load_all(file)
         self._log_file = directory / f"access-{id(self)}.log"
         self.events = RecordedEvents()
+        self.admission = NodeAdmission(share or NodeShare.alone(), self._config.node.limits, self.events)
+        self.lag_s = 0.0
+        """How late the sweep is said to be."""
         self.complaints: list[str] = []
         self.ports: dict[str, int] = {}
         self.listeners: dict[str, ListenerRuntime] = {}
@@ -170,14 +183,20 @@ class LiveProxy:
     async def _start(self) -> None:
         clock = Clock(self._loop.time)
         self._access_log: AccessLogger = open_access_log(str(self._log_file), "json", clock.wall)
-        surroundings = Surroundings(self._loop, clock, self._access_log, self.events, b"k" * 32)
+        surroundings = Surroundings(self._loop, clock, self._access_log, self.events, b"k" * 32, self.admission)
         for listener in build_listeners(self._config, self._materials, surroundings):
             sock = listening_socket(listener.config.address)
             self.ports[listener.config.name] = await listener.accept_on(self._loop, sock)
             self.listeners[listener.config.name] = listener
         interval, sweep_module.INTERVAL_S = sweep_module.INTERVAL_S, SWEEP_S
         self._interval = interval
-        self._sweep = Sweep(self._loop, tuple(listener.sweep for listener in self.listeners.values()))
+        self._sweep = Sweep(
+            self._loop,
+            (
+                lambda now: self.admission.sweep(now, self.lag_s),
+                *(listener.sweep for listener in self.listeners.values()),
+            ),
+        )
         self._sweep.start()
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -206,6 +225,10 @@ class LiveProxy:
 
     def _check_books(self) -> None:
         """With no connection left, every counter of work under way is at zero and every byte is in a class."""
+        admission = self.admission
+        own, places = admission.share.own, (admission.connections_at, admission.handshakes_at)
+        assert [admission.connections, *(own[place] for place in places)] == [0, 0, 0]
+        assert not admission.share.counts._own
         for listener in self.listeners.values():
             assert listener.ledger.residuals == 0
             assert not listener.ledger.live
