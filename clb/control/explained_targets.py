@@ -19,9 +19,10 @@ from clb.control.explanation_models import CandidateStatus, Question, TargetChoi
 from clb.control.node import TAKES_WORK, HealthReport, Node, identity
 from clb.http1.request import RequestHead
 from clb.metering.cells import TargetField, target_key
+from clb.proxy.hash_key import key_reader
 
-_HASHES = {"ip_hash": "the client's address"}
-"""Schedulers whose answer is certain, and what they hash."""
+_HASHES = frozenset({"ip_hash", "maglev"})
+"""Schedulers whose answer is certain."""
 _WEIGHTS_DECIDE = frozenset({"wrr", *_HASHES})
 
 Candidates = Sequence[Candidate[str]]
@@ -90,16 +91,41 @@ def _choice(
     if not takers:
         return _made(rule, "no target has a weight above 0", [])
     if rule.scheduler in _HASHES:
-        scheduler = create_scheduler(rule.scheduler, candidates, lambda _: 0)
-        chosen = scheduler.choose(question.client.encode("ascii"))
-        order = _offers(scheduler.choose, question.client.encode("ascii"), chosen)
-        how = f"by a hash of {_HASHES[rule.scheduler]} ({question.client}): the same on every worker and node"
+        scheduler = create_scheduler(rule.scheduler, candidates, lambda _: 0, lambda: 0.0)
+        key = _key(rule, head, question)
+        order = _offers(scheduler.choose, key, scheduler.choose(key))
+        shown = key.decode("ascii", "backslashreplace")
+        how = f"by a hash of {_hashed(rule)} ({shown}): the same on every worker and node"
         return _made(rule, how, order, order[0])
     if rule.scheduler == "least_conn":
         order = [c.identity for c in sorted(takers, key=lambda c: c.in_flight / c.weight)]
         return _made(rule, "least work under way for its weight, at this moment", order)
+    if rule.scheduler == "p2c_ewma":
+        order = [c.identity for c in sorted(takers, key=lambda c: _expected(node, c))]
+        return _made(rule, "the better of two by latency and work under way, at this moment", order)
     order = [c.identity for c in sorted(takers, key=lambda c: -c.weight)]
     return _made(rule, "in turn, by weight: each worker has its own place in the order", order)
+
+
+def _key(rule: Rule, head: RequestHead, question: Question) -> bytes:
+    source, key_of = question.client.encode("ascii"), key_reader(rule.hash_on)
+    return source if key_of is None else key_of(head, source)
+
+
+def _hashed(rule: Rule) -> str:
+    hash_on = rule.hash_on
+    if hash_on.header is not None:
+        return f"the header {hash_on.header}, or the client's address where it is missing"
+    if hash_on.cookie is not None:
+        return f"the cookie {hash_on.cookie}, or the client's address where it is missing"
+    if hash_on.url is not None:
+        return "the path" if hash_on.url == "path" else "path and query"
+    return "the client's address"
+
+
+def _expected(node: Node, candidate: Candidate[str]) -> float:
+    """What counts as long as the targets' weights are equal; a target that is not known yet comes first."""
+    return (node.latency_s(candidate.payload) or 0.0) * (candidate.in_flight + 1)
 
 
 def _offers(choose: object, key: bytes, first: Candidate[str] | None) -> list[str]:

@@ -161,8 +161,8 @@ class Exchange:
         if candidate is None and rule.session is not None:
             candidate = rule.session.choose(self.request.value(b"cookie"))
         if candidate is None:
-            key_of = rule.key_of
-            candidate = scheduler.choose(self.connection.balance_key if key_of is None else key_of(self))
+            key, key_of = self.connection.balance_key, rule.key_of
+            candidate = scheduler.choose(key if key_of is None else key_of(self.request, key))
             self._is_sticky_new = rule.session is not None
             if candidate is None:
                 self.fail(NoTarget("no target takes new work"))
@@ -531,7 +531,9 @@ class Exchange:
         return True
 
     def _another(self, rule: RuleRuntime, target: Candidate[TargetPool]) -> Candidate[TargetPool] | None:
-        key = self.connection.balance_key if rule.key_of is None else rule.key_of(self)
+        key = self.connection.balance_key
+        if rule.key_of is not None:
+            key = rule.key_of(self.request, key)
         return rule.scheduler.choose(key, (*self._tried, target))
 
     def _move(self, rule: RuleRuntime, target: Candidate[TargetPool], following: Candidate[TargetPool]) -> None:

@@ -7,17 +7,17 @@ Elsewhere: what is made of it (balancing/maglev.py); the client's address (conne
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from clb.balancing.cookies import cookie_value
 from clb.config.models import HashOn
+from clb.http1.request import RequestHead
 
-if TYPE_CHECKING:
-    from clb.proxy.exchange import Exchange
+KeyReader = Callable[[RequestHead, bytes], bytes]
+"""Takes a request's head and its client's address, and returns what is hashed."""
 
 
-def key_reader(hash_on: HashOn) -> Callable[[Exchange], bytes] | None:
-    """Return what reads the key of an exchange; None where it is the client's address, which needs no reading.
+def key_reader(hash_on: HashOn) -> KeyReader | None:
+    """Return what reads the key of a request; None where it is the client's address, which needs no reading.
 
     A request without the header or cookie is hashed on the client's address too: all of them in one place would
     be the end of that place.
@@ -31,23 +31,20 @@ def key_reader(hash_on: HashOn) -> Callable[[Exchange], bytes] | None:
     return None
 
 
-def _header_reader(lower_name: bytes) -> Callable[[Exchange], bytes]:
+def _header_reader(lower_name: bytes) -> KeyReader:
     if lower_name == b"host":
         # Taken out of the fields when the head is read; lower case, so that spellings do not part.
-        return lambda exchange: exchange.host or exchange.connection.balance_key
-    return lambda exchange: exchange.request.value(lower_name).strip(b" \t") or exchange.connection.balance_key
+        return lambda request, source: request.host or source
+    return lambda request, source: request.value(lower_name).strip(b" \t") or source
 
 
-def _cookie_reader(prefix: bytes) -> Callable[[Exchange], bytes]:
-    def read(exchange: Exchange) -> bytes:
-        return cookie_value(exchange.request.value(b"cookie"), prefix) or exchange.connection.balance_key
-
-    return read
+def _cookie_reader(prefix: bytes) -> KeyReader:
+    return lambda request, source: cookie_value(request.value(b"cookie"), prefix) or source
 
 
-def _path(exchange: Exchange) -> bytes:
-    return exchange.request.path
+def _path(request: RequestHead, source: bytes) -> bytes:
+    return request.path
 
 
-def _target(exchange: Exchange) -> bytes:
-    return exchange.request.target
+def _target(request: RequestHead, source: bytes) -> bytes:
+    return request.target

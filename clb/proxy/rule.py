@@ -6,9 +6,7 @@ Elsewhere: which rule a request belongs to (routing/); the choice among candidat
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.retry_budget import RetryBudget
@@ -16,12 +14,9 @@ from clb.balancing.scheduler import Scheduler
 from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Rule
 from clb.metering.counters import RuleLedger
-from clb.proxy.hash_key import key_reader
+from clb.proxy.hash_key import KeyReader, key_reader
 from clb.proxy.pool import TargetPool
 from clb.proxy.request_gate import RequestGate
-
-if TYPE_CHECKING:
-    from clb.proxy.exchange import Exchange
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +33,7 @@ class RuleRuntime:
     ledger: RuleLedger
     gate: RequestGate | None = None
     """Lists, rates and the bound of requests under way, if the rule has any."""
-    key_of: Callable[[Exchange], bytes] | None = field(init=False)
+    key_of: KeyReader | None = field(init=False)
     """Reads what the scheduler hashes; None where that is the client's address or nothing."""
 
     def __post_init__(self) -> None:

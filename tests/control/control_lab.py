@@ -82,6 +82,23 @@ SITE: dict[str, Any] = {
                             "url": "/nobody",
                             "targets": [{"address": "10.0.0.9", "port": 80, "weight": 0}],
                         },
+                        *(
+                            {
+                                "domain": "shop.example.com",
+                                "url": f"/{url}",
+                                "scheduler": scheduler,
+                                **({"hash_on": hash_on} if hash_on else {}),
+                                "targets": [{"address": f"10.0.0.{number}", "port": 80} for number in (1, 2, 3)],
+                            }
+                            for url, scheduler, hash_on in (
+                                ("p2c", "p2c_ewma", None),
+                                ("by-source", "maglev", None),
+                                ("by-header", "maglev", {"header": "X-User"}),
+                                ("by-cookie", "maglev", {"cookie": "cart"}),
+                                ("by-path", "maglev", {"url": "path"}),
+                                ("by-url", "maglev", {"url": "full"}),
+                            )
+                        ),
                         {"domain": "*.example.com", "targets": [{"address": "10.0.0.9", "port": 80}]},
                         {
                             "domain": "only.example.org",

@@ -9,6 +9,7 @@ from control_lab import SHOP, Lab
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.ip_hash import IpHash
+from clb.balancing.maglev import Maglev
 from clb.balancing.stickiness import SessionPolicy
 from clb.metering.cells import TargetField, TargetState, target_key
 
@@ -107,6 +108,37 @@ def test_redirects(lab, url, status, location):
     assert (answer["redirect"]["status"], answer["redirect"]["location"]) == (status, location)
     assert answer["verdict"]["text"] == f"{status} to {location}"
     assert answer["candidates"] == []
+
+
+HASHED = {  # case: (path, headers, key, what is said of it)
+    "source": ("/by-source", [], b"192.0.2.1", "by a hash of the client's address (192.0.2.1)"),
+    "header": ("/by-header", [["X-User", "anna"]], b"anna", "by a hash of the header x-user, or"),
+    "header_missing": ("/by-header", [], b"192.0.2.1", "address where it is missing (192.0.2.1)"),
+    "cookie": ("/by-cookie", [["Cookie", "a=b; cart=17"]], b"17", "by a hash of the cookie cart, or"),
+    "path": ("/by-path/x?q=1", [], b"/by-path/x", "by a hash of the path (/by-path/x)"),
+    "url": ("/by-url?q=1", [], b"/by-url?q=1", "by a hash of path and query (/by-url?q=1)"),
+}
+
+
+@pytest.mark.parametrize(("path", "headers", "key", "how"), HASHED.values(), ids=HASHED)
+def test_a_consistent_hash_is_certain_and_the_workers_own(lab, path, headers, key, how):
+    answer = ask(lab, f"https://shop.example.com{path}", headers=headers, client="192.0.2.1")
+    workers = Maglev([Candidate(f"10.0.0.{number}", 80, 10, None) for number in (1, 2, 3)])
+    chosen = workers.choose(key)
+    assert chosen is not None
+    assert answer["choice"]["target"] == chosen.identity
+    assert how in answer["choice"]["how"]
+    assert len(answer["choice"]["order"]) == 3
+
+
+def test_latency_and_work_under_way_order_the_choice_of_two(lab):
+    for number, latency_us, in_flight in ((1, 90_000, 0), (2, 10_000, 2), (3, 20_000, 4)):
+        key = target_key(f"{SHOP}p2c", f"10.0.0.{number}:80")
+        lab.set_cell(key, TargetField.LATENCY_US, latency_us)
+        lab.set_cell(key, TargetField.IN_FLIGHT, in_flight)
+    choice = ask(lab, "https://shop.example.com/p2c")["choice"]
+    assert choice["order"] == ["10.0.0.2:80", "10.0.0.1:80", "10.0.0.3:80"]
+    assert choice["target"] is None
 
 
 @pytest.mark.parametrize("client", ["192.0.2.1", "192.0.2.77", "2001:db8::1", "::ffff:192.0.2.1"])
