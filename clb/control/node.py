@@ -150,12 +150,8 @@ class Node:
 
     def take_processes(self, reply: Mapping[str, Any]) -> None:
         """Take what the supervisor says of the processes."""
-        known = set(Process.__dataclass_fields__)
-        self.processes = tuple(
-            Process(**{"slot": None, **{name: value for name, value in each.items() if name in known}})
-            for each in reply.get("processes", ())
-        )
-        self.draining = bool(reply.get("draining", False))
+        self.processes = tuple(_process(each) for each in reply.get("processes", ()) if each.get("pid"))
+        self.draining = any(each.role == "supervisor" and each.state == "draining" for each in self.processes)
         self.processes_at = self.wall()
 
     def forget_drained(self) -> None:
@@ -171,7 +167,7 @@ class Node:
     @property
     def workers_ready(self) -> int:
         """Workers that accept connections."""
-        return sum(process.role == "worker" and process.state == "ready" for process in self.processes)
+        return sum(process.role == "worker" and process.state == "serving" for process in self.processes)
 
     @property
     def workers_wanted(self) -> int:
@@ -215,6 +211,21 @@ class Node:
         place = row * 8 + TargetField.LATENCY_US
         known = [column[place] for column in self.cells.columns[1:] if column[place] > 0]
         return sum(known) / len(known) / 1e6 if known else None
+
+
+def _process(told: Mapping[str, Any]) -> Process:
+    # The control process is asked by itself, so it serves.
+    return Process(
+        role=str(told["role"]),
+        slot=told.get("slot"),
+        pid=int(told["pid"]),
+        state=str(told.get("state", "serving")),
+        since=told.get("started_at"),
+        restarts=told.get("restarts"),
+        version=told.get("version"),
+        lag_ms=told.get("lag_ms"),
+        connections=told.get("connections"),
+    )
 
 
 TAKES_WORK = frozenset({TargetState.UNCHECKED, TargetState.HEALTHY})

@@ -122,7 +122,7 @@ def _add_reload(router: APIRouter, node: Node) -> None:
         return ReloadAnswer(
             done=not plan_only,
             config_version=int(reply.get("version", node.outline.version)),
-            changes=[PlanEntry(**entry) for entry in map(_entry, reply.get("changes", ()))],
+            changes=[PlanEntry(**entry) for entry in map(_entry, reply.get("plan", ()))],
             warnings=[str(warning) for warning in reply.get("warnings", ())],
         )
 
@@ -132,11 +132,8 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refused(reply: Mapping[str, Any]) -> ApiFault:
-    errors = [str(error) for error in reply.get("errors", ())]
-    code = str(reply.get("code", "refused"))
-    if code == "busy":
-        return ApiFault(409, code, "another change is under way; try again when it is done", errors)
-    return ApiFault(422, code, "nothing was changed: the configuration cannot be taken into service", errors)
+    faults = str(reply.get("error", "")).splitlines()
+    return ApiFault(422, "refused", "nothing was changed: the configuration cannot be taken into service", faults)
 
 
 def _add_explain(router: APIRouter, node: Node) -> None:

@@ -78,11 +78,17 @@ class _Protocol(H11Protocol):
     def on_response_complete(self) -> None:
         self._is_answering = False
         self._expect_nothing()  # The server's own timer looks after idle connections.
+        if self.transport.get_write_buffer_size():
+            self.deadline = self.loop.call_later(ANSWER_S, self._end_unread)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
         super().connection_lost(exc)
+
+    def _end_unread(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _expect_within(self, seconds: float) -> None:
         self._expect_nothing()
@@ -118,6 +124,11 @@ class AdminServer:
         )
         self._config.load()
         self._server: asyncio.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._state.connections)
 
     async def start(self) -> None:
         """Accept connections."""

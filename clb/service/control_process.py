@@ -15,7 +15,6 @@ import ssl
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import uvloop
 
@@ -23,9 +22,10 @@ from clb.control.app import create_app
 from clb.control.events import EventHistory
 from clb.control.guard import Door, Guard
 from clb.control.hosts import KnownHosts
-from clb.control.node import Node, Reload, SupervisorSilent, listeners
+from clb.control.node import Node, SupervisorSilent, listeners
 from clb.control.rates import RateWindow
 from clb.control.token import AdminToken, TokenFault
+from clb.control.told import take_event
 from clb.observe.logging import fields
 from clb.observe.metrics import build_exposition
 from clb.service.admin_server import AdminServer, admin_context, renew_identity
@@ -68,7 +68,6 @@ class _ControlProcess:
         for server in servers:
             await server.start()
         self._node.events.add("control_started", "the management process began", "control", pid=os.getpid())
-        self._link.send({"type": "ready", "version": outline.version})
         gc.collect()
         gc.freeze()
         ticking = asyncio.create_task(self._tick())
@@ -129,13 +128,7 @@ class _ControlProcess:
         if kind == "snapshot":
             self._take_snapshot(files)
         elif kind == "event":
-            self._take_event(message.get("event", message))
-        elif kind == "drain":
-            self._node.draining = True
-        elif kind == "ping":
-            self._link.send({"type": "pong", "lag_ms": round(self._node.loop_lag_s * 1000, 3)})
-        elif kind == "quit":
-            self._end.set()
+            take_event(self._node, message["event"])
 
     def _take_snapshot(self, files: Sequence[int]) -> None:
         # All at once: a millisecond for what is new. Nobody waits for this loop but people and probes.
@@ -147,17 +140,6 @@ class _ControlProcess:
             self._admin_names = identity.names
         self._door.hosts = self._known_hosts()
         self._door.metrics_open = outline.config.admin.metrics_open
-
-    def _take_event(self, event: dict[str, Any]) -> None:
-        told = self._node.events.add_message(event)
-        if told.kind == "worker_died":
-            self._node.restarts += 1
-        if told.kind in ("reloaded", "reload_refused"):
-            ok = told.kind == "reloaded"
-            self._node.reloads[ok] += 1
-            errors = tuple(str(error) for error in event.get("errors", ()))
-            version = int(event.get("version", self._node.outline.version))
-            self._node.last_reload = Reload(told.at, ok, version, told.cause, errors)
 
     # --- each second ---
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from control_lab import NOW, SHOP, Lab, outline
+from control_lab import NOW, SHOP, WORKERS, Lab, outline
 
 from clb.control.node import HealthReport, Probe, Reload
 from clb.control.totals import Histogram, ListenerTotals, RuleTotals, TargetTotals
@@ -17,7 +17,7 @@ def test_healthz_and_readyz(lab):
 
 
 def drain(lab: Lab) -> None:
-    lab.node.draining = True
+    lab.node.take_processes({"processes": [{"role": "supervisor", "pid": 1, "state": "draining"}, WORKERS[2]]})
 
 
 def stop_workers(lab: Lab) -> None:
@@ -53,8 +53,8 @@ def test_status_of_the_node_and_its_processes(lab):
     assert (node["name"], node["config_version"], node["ready"]) == ("node-1", 1, True)
     assert (node["workers_ready"], node["workers_wanted"]) == (1, 2)
     assert [(p["role"], p["slot"], p["state"]) for p in status["processes"]] == [
-        ("supervisor", None, "ready"),
-        ("worker", 0, "ready"),
+        ("supervisor", None, "serving"),
+        ("worker", 0, "serving"),
         ("worker", 1, "starting"),
         ("worker", 0, "draining"),
     ]
@@ -198,7 +198,7 @@ CHANGE = {"kind": "in_place", "where": "shop/https", "what": "weight 10 to 20", 
 
 
 def test_a_reload_tells_what_changed(lab):
-    lab.supervisor.replies["reload"] = {"ok": True, "version": 2, "changes": [CHANGE], "warnings": ["x"]}
+    lab.supervisor.replies["reload"] = {"ok": True, "version": 2, "plan": [CHANGE], "warnings": ["x"]}
     response = lab.request("POST", "/v1/reload")
     assert response.status_code == 200
     assert response.json() == {
@@ -210,14 +210,13 @@ def test_a_reload_tells_what_changed(lab):
 
 
 def test_a_plan_does_nothing(lab):
-    lab.supervisor.replies["plan"] = {"ok": True, "version": 1, "changes": []}
+    lab.supervisor.replies["plan"] = {"ok": True, "version": 1, "plan": []}
     response = lab.request("POST", "/v1/reload", json={"plan_only": True})
     assert (response.json()["done"], lab.supervisor.asked) == (False, ["plan"])
 
 
 REFUSALS = {
-    "faults": ({"ok": False, "errors": ["clb.yaml:1:1: wrong", "clb.yaml:2:1: too"]}, 422, "refused"),
-    "busy": ({"ok": False, "code": "busy"}, 409, "busy"),
+    "faults": ({"ok": False, "error": "clb.yaml:1:1: wrong\nclb.yaml:2:1: too"}, 422, "refused"),
     "silent": (None, 503, "supervisor_silent"),
 }
 
