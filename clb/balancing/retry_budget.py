@@ -20,6 +20,11 @@ class RetryBudget:
         """Exchanges under way, first attempts and retries alike; the data path counts it up and down."""
         self.live_retries = 0
 
+    def configure(self, share: float, minimum: int) -> None:
+        """Go by other bounds; what is live stays."""
+        self._share = share
+        self._minimum = minimum
+
     def try_acquire(self) -> bool:
         """Whether one more retry may start; if so it counts as live until `release`."""
         if self.live_retries >= max(self._minimum, int(self._share * self.live_requests)):

@@ -25,6 +25,7 @@ from clb.routing.networks import AccessList, source_network
 if TYPE_CHECKING:
     from clb.proxy.connection import ClientConnection
     from clb.proxy.listener import ListenerRuntime
+    from clb.proxy.pool import TargetPool
 
 SEARCH_EVERY_S = 0.1
 """Looking for connections that can be spared takes a look at each one, so it is not done for each new one."""
@@ -45,6 +46,8 @@ class NodeAdmission:
         self.limits = limits
         self.connections = 0
         """Of clients, in this process."""
+        self.pools: set[TargetPool] = set()
+        """Those that have connections, of removed targets too; they enter and leave by themselves."""
         self.saturation = Saturation(limits.loop_lag)
         self.descriptors = Descriptors(limits.descriptor_reserve)
         self._events = events
@@ -88,7 +91,7 @@ class NodeAdmission:
             is_saturated = self.saturation.is_saturated
             message = "new connections are refused" if is_saturated else "new connections are taken again"
             self._events.log(logging.WARNING, "saturated", message, lag_ms=round(lag_s * 1000))
-        upstream = sum(pool.open_connections for listener in self._listeners for pool in listener.pools)
+        upstream = sum(pool.open_connections for pool in self.pools)
         self.descriptors.look(now, self.connections, upstream)
         for _ in range(self.connections - self.descriptors.most_connections):
             if not self._make_room(now):

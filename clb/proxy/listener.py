@@ -30,7 +30,6 @@ from clb.proxy.connection import ClientConnection
 from clb.proxy.downstream import Downstream
 from clb.proxy.forwarded import contains
 from clb.proxy.pace import check_pace
-from clb.proxy.pool import TargetPool
 from clb.proxy.replies import error_reply
 from clb.proxy.request_gate import RequestGate
 from clb.proxy.rule import RuleRuntime
@@ -86,8 +85,7 @@ class ListenerRuntime:
         access_log: AccessLogger,
         events: EventLog,
         node: NodeAdmission,
-        gate: RequestGate | None,
-        pools: set[TargetPool],
+        gate: RequestGate | None = None,
     ) -> None:
         self.load_balancer = load_balancer
         self.scheme = config.protocol.encode("ascii")
@@ -98,9 +96,6 @@ class ListenerRuntime:
         self.connections: set[ClientConnection] = set()
         self.in_flight = 0
         """Connections with a request on them, as of the last sweep."""
-        self.pools = pools
-        """Those of its rules' targets, removed ones among them, that have connections; they enter and leave by
-        themselves."""
         self.acceptors: dict[int, Acceptor] = {}
         """By worker slot."""
         self._given_up: list[Acceptor] = []
@@ -206,11 +201,25 @@ class ListenerRuntime:
         for connection in self.connections:
             connection.last_request = 0
 
-    def revive(self) -> None:
-        """Serve on, after all."""
-        self.is_draining = False
+    def cut(self) -> None:
+        """End what still runs on a listener that is gone; upgraded connections in order."""
+        for connection in tuple(self.connections):
+            exchange = connection.exchange
+            if exchange is not None and exchange.upgraded:
+                exchange.answer_complete(is_reusable=False)
+            else:
+                connection.abort()
+
+    def forget(self) -> None:
+        """Let go of what refers back to the listener, when it is gone."""
+        if self.tls_context is not None:
+            self.tls_context.sni_callback = None
+
+    def log_to(self, access_log: AccessLogger) -> None:
+        """Write to another access log from now on."""
+        self.access_log = access_log
         for connection in self.connections:
-            connection.last_request = self.requests_on_a_connection
+            connection.log_prefix = None  # Made in the form of the other.
 
     # --- time ---
 
@@ -231,18 +240,14 @@ class ListenerRuntime:
             else:
                 connection.drain(now)
         self.in_flight = in_flight
-        for pool in tuple(self.pools):
-            pool.sweep(now)
 
     def close(self) -> None:
-        """End every connection at once, on both sides."""
+        """End every connection at once."""
         for acceptor in (*self.acceptors.values(), *self._given_up):
             acceptor.close()
         self.acceptors.clear()
         for connection in tuple(self.connections):
             connection.abort()
-        for pool in tuple(self.pools):
-            pool.close()
 
     # --- a connection's life ---
 

@@ -34,7 +34,7 @@ class TargetPool:
         port: int,
         config: Pool,
         connect_timeout_s: float,
-        pools_in_use: set[TargetPool] | None = None,
+        in_use: set[TargetPool] | None = None,
     ) -> None:
         self.label = f"[{address}]:{port}".encode() if ":" in address else f"{address}:{port}".encode()
         """Address and port, for the log."""
@@ -43,7 +43,7 @@ class TargetPool:
         self._port = port
         self._config = config
         self._connect_timeout_s = connect_timeout_s
-        self._pools_in_use = pools_in_use if pools_in_use is not None else set()
+        self._in_use = in_use if in_use is not None else set()
         """This pool is in there while it has connections, so that nobody has to look at the others."""
         self.kept = IdleConnections(config.idle, config.idle_timeout)
         """Connections that wait for a request."""
@@ -161,7 +161,7 @@ class TargetPool:
     def sweep(self, now: float) -> None:
         """Retire connections that are idle for too long, look after the queue, and publish what is under way."""
         if not self._open:
-            self._pools_in_use.discard(self)
+            self._in_use.discard(self)
         self.kept.sweep(now, has_room=self._open < self._config.connections)
         self._was_open = self._was_open and self.is_open
         if self._waiting:
@@ -199,7 +199,7 @@ class TargetPool:
 
     def _dial(self, exchange: Exchange) -> None:
         if not self._open:
-            self._pools_in_use.add(self)
+            self._in_use.add(self)
         self._open += 1
         task = self._loop.create_task(self._connect(exchange))
         self._dials.add(task)

@@ -28,10 +28,13 @@ from clb.proxy.clock import Clock
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.node_share import NodeShare
 from clb.proxy.sweep import Sweep
-from clb.service.assembly import Surroundings, build_listeners
+from clb.service.assembly import Assembly
+from clb.service.bundle import Keys, Outline
 from clb.service.materials import Materials
 from clb.service.state import load_cookie_key, prepare_state_dir
-from clb.tls.contexts import ContextFault
+from clb.service.steps import at_once
+from clb.service.surroundings import Surroundings
+from clb.tls.contexts import ContextFault, Identity
 from clb.tls.sni_errors import install_sni_error_hook
 
 EVENTS_PER_SECOND = 5
@@ -53,7 +56,7 @@ class _Process:
     loop: asyncio.AbstractEventLoop
     access_log: AccessLogger
     events: RateLimited
-    listeners: list[ListenerRuntime]
+    assembly: Assembly
     sweep: Sweep
     stop: asyncio.Event
     quit: asyncio.Event
@@ -79,14 +82,14 @@ def _raise_descriptor_limit() -> None:
 async def _run(config: Config, materials: Materials) -> None:
     process = _prepare(config, materials)
     try:
-        await _bind(process.listeners, process.loop)
+        await _bind(process.assembly, process.loop)
         _install_signals(process)
         process.sweep.start()
         # What lives as long as the process need not be looked at by the collector again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        _logger.info("ready", extra=fields(listeners=len(process.listeners)))
+        _logger.info("ready", extra=fields(listeners=len(process.assembly.listeners)))
         await process.stop.wait()
         await _drain(process)
     finally:
@@ -107,7 +110,8 @@ def _prepare(config: Config, materials: Materials) -> _Process:
     admission = NodeAdmission(NodeShare.alone(), node.limits, events)
     surroundings = Surroundings(loop, clock, access_log, events, cookie_key, admission)
     try:
-        listeners = build_listeners(config, materials, surroundings)
+        assembly = Assembly(surroundings)
+        at_once(assembly.activate(at_once(assembly.prepare(*_bundle(config, materials)))))
     except (ContextFault, OSError) as error:
         raise StartError(f"TLS cannot be set up: {error}") from error
     install_sni_error_hook(lambda reason: events.log(logging.INFO, reason, "server name refused"))
@@ -116,16 +120,25 @@ def _prepare(config: Config, materials: Materials) -> _Process:
         (
             lambda _: clock.synchronise(),
             lambda now: admission.sweep(now, sweep.lag_s),
-            *(listener.sweep for listener in listeners),
+            assembly.sweep,
             lambda _: access_log.flush(),
             lambda _: events.flush(),
         ),
     )
-    return _Process(config, loop, access_log, events, listeners, sweep, asyncio.Event(), asyncio.Event())
+    return _Process(config, loop, access_log, events, assembly, sweep, asyncio.Event(), asyncio.Event())
 
 
-async def _bind(listeners: list[ListenerRuntime], loop: asyncio.AbstractEventLoop) -> None:
-    for listener in listeners:
+def _bundle(config: Config, materials: Materials) -> tuple[Outline, Keys]:
+    authorities = {name: authority.pem for name, authority in materials.authorities.items()}
+    identities = {
+        name: Identity(one.chain_pem, one.private_key_pem, one.names, one.key_type)
+        for name, one in materials.servers.items()
+    }
+    return Outline(1, config, {}, authorities, materials.revocations, {}, {}), Keys(identities)
+
+
+async def _bind(assembly: Assembly, loop: asyncio.AbstractEventLoop) -> None:
+    for listener in assembly.listeners.values():
         where = f"{listener.config.address}:{listener.config.port}"
         try:
             await listener.accept_on(loop, _bound(listener.config.address, listener.config.port))
@@ -170,13 +183,12 @@ def _install_signals(process: _Process) -> None:
 
 async def _drain(process: _Process) -> None:
     """Take no new connections and let what runs finish, for as long as `node.drain_timeout`."""
-    for listener in process.listeners:
-        listener.stop_accepting(refuses=True)
-        listener.drain()
-    open_connections = sum(len(listener.connections) for listener in process.listeners)
+    listeners = list(process.assembly.listeners.values())
+    process.assembly.drain(refuses=True)
+    open_connections = sum(len(listener.connections) for listener in listeners)
     _logger.info("draining", extra=fields(connections=open_connections))
     give_up_at = process.loop.time() + process.config.node.drain_timeout
-    while any(listener.connections for listener in process.listeners):
+    while not process.assembly.is_done:
         if process.quit.is_set() or process.loop.time() >= give_up_at:
             return
         await asyncio.sleep(_DRAIN_STEP_S)
@@ -184,14 +196,11 @@ async def _drain(process: _Process) -> None:
 
 async def _end(process: _Process) -> None:
     process.sweep.stop()
-    cut = 0
-    for listener in process.listeners:
-        cut += len(listener.connections)
-        listener.close()
+    cut = process.assembly.close()
     await asyncio.sleep(0)  # Let the transports tell that they are gone, so that their bytes are counted.
     process.events.flush()
     process.access_log.close()
-    for listener in process.listeners:
+    for listener in process.assembly.listeners.values():
         _log_totals(listener)
     _logger.log(logging.WARNING if cut else logging.INFO, "stopped", extra=fields(connections_cut=cut))
 

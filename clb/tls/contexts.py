@@ -84,6 +84,7 @@ class _Entry:
 class PreparedCertificates:
     """A set of certificates that is ready to be served, and is not served yet."""
 
+    identities: tuple[Identity, ...]
     table: NameTable[_Entry]
     entries: dict[tuple[Identity, ...], _Entry]
 
@@ -109,6 +110,8 @@ class ListenerContexts:
         self.policy = policy
         self.verify: Verify = verify
         self.counts = SniCounts()
+        self.identities: tuple[Identity, ...] = ()
+        """What is served, the default first."""
         self._ca_pem = ca_pem if verify != "off" else None
         self._crl_pem = crl_pem if verify != "off" else None
         self._entries: dict[tuple[Identity, ...], _Entry] = {}
@@ -157,11 +160,11 @@ class ListenerContexts:
                 entry = self._build_entry(group)
                 yield
             entries[group] = entry
-        return PreparedCertificates(name_table(groups, entries, entries[default]), entries)
+        return PreparedCertificates(tuple(identities), name_table(groups, entries, entries[default]), entries)
 
     def install(self, prepared: PreparedCertificates) -> None:
         """Serve what was prepared from the next handshake on."""
-        self._table, self._entries = prepared.table, prepared.entries
+        self.identities, self._table, self._entries = prepared.identities, prepared.table, prepared.entries
 
     def _entry(self, server_name: str | None) -> _Entry:
         table = self._table

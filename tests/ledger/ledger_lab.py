@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import uvloop
+from bundles import read_bundle
 from cryptography import x509
 from ledger_client import Client, observed_context
 from ledger_real_server import RealServer
@@ -24,8 +25,10 @@ from clb.proxy.clock import Clock
 from clb.proxy.exchange import Exchange
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.sweep import Sweep
-from clb.service.assembly import Surroundings, build_listeners
-from clb.service.materials import load_all
+from clb.service.assembly import Assembly
+from clb.service.bundle_files import BundleReader
+from clb.service.steps import at_once
+from clb.service.surroundings import Surroundings
 
 LISTENERS = """
 node: {{state_dir: {folder}/state}}
@@ -128,15 +131,17 @@ class Lab:
         self._write_certificates(folder)
         file = folder / "clb.yaml"
         file.write_text(LISTENERS.format(folder=folder, port=self.real_server.port))
-        config, materials, _ = load_all(file)
+        outline, keys = read_bundle(file, BundleReader())
         clock = Clock(self._clb.loop.time)
         surroundings = Surroundings(self._clb.loop, clock, self.log, self.log, b"k" * 32)
         self.listeners: dict[str, ListenerRuntime] = {}
         self.ports: dict[str, int] = {}
         self.relays: dict[str, Relay] = {}
-        for runtime in build_listeners(config, materials, surroundings):
+        self._assembly = Assembly(surroundings)
+        at_once(self._assembly.activate(at_once(self._assembly.prepare(outline, keys))))
+        for runtime in self._assembly.listeners.values():
             self._start(runtime)
-        self._sweep = Sweep(self._clb.loop, tuple(runtime.sweep for runtime in self.listeners.values()))
+        self._sweep = Sweep(self._clb.loop, (self._assembly.sweep,))
         self._clb.call(self._sweep.start)
         self._contexts: dict[tuple[str, bool, str], ssl.SSLContext] = {}
 
@@ -165,8 +170,7 @@ class Lab:
         for relay in self.relays.values():
             relay.close()
         self._clb.call(self._sweep.stop)
-        for runtime in self.listeners.values():
-            self._clb.call(runtime.close)
+        self._clb.call(self._assembly.close)
         self._clb.stop()
         self.real_server.close()
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import uvloop
 import yaml
+from bundles import read_bundle
 from raw_client import Client
 from real_server import WAIT_S
 from tls_material import TlsMaterial
@@ -27,8 +28,10 @@ from clb.proxy.downstream import Downstream
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.node_share import NodeShare
 from clb.proxy.sweep import Sweep
-from clb.service.assembly import Surroundings, build_listeners
-from clb.service.materials import load_all
+from clb.service.assembly import Assembly
+from clb.service.bundle_files import BundleReader
+from clb.service.steps import in_steps
+from clb.service.surroundings import Surroundings
 
 T = TypeVar("T")
 
@@ -98,12 +101,13 @@ class LiveProxy:
         **keys: Any,
     ) -> None:
         self._material = material
-        file = directory / f"clb-{id(self)}.yaml"
-        file.write_text(yaml.safe_dump({"node": node or {}, **site(material, **keys)}))
-        self._config, self._materials, _ = load_all(file)
+        self._file = directory / f"clb-{id(self)}.yaml"
+        self._file.write_text(yaml.safe_dump({"node": node or {}, **site(material, **keys)}))
+        self._reader = BundleReader()
+        self._bundle = read_bundle(self._file, self._reader)
         self._log_file = directory / f"access-{id(self)}.log"
         self.events = RecordedEvents()
-        self.admission = NodeAdmission(share or NodeShare.alone(), self._config.node.limits, self.events)
+        self.admission = NodeAdmission(share or NodeShare.alone(), self._bundle[0].config.node.limits, self.events)
         self.lag_s = 0.0
         """How late the sweep is said to be."""
         self.complaints: list[str] = []
@@ -126,6 +130,12 @@ class LiveProxy:
         client = Client(self.ports[listener], **options)
         self._clients.append(client)
         return client
+
+    def reload(self, document: dict[str, Any] | None = None, **keys: Any) -> None:
+        """Change over to another site, given by its keys or whole."""
+        self._file.write_text(yaml.safe_dump(document or site(self._material, **keys)))
+        self._bundle = read_bundle(self._file, self._reader)
+        asyncio.run_coroutine_threadsafe(self._activate(), self._loop).result(WAIT_S)
 
     def narrow(self, client: Client, *, blocks_at_once: bool = False) -> Downstream:
         """Make the buffers towards a client so small that a client which does not read is felt soon, or at once."""
@@ -184,27 +194,26 @@ class LiveProxy:
         clock = Clock(self._loop.time)
         self._access_log: AccessLogger = open_access_log(str(self._log_file), "json", clock.wall)
         surroundings = Surroundings(self._loop, clock, self._access_log, self.events, b"k" * 32, self.admission)
-        for listener in build_listeners(self._config, self._materials, surroundings):
-            sock = listening_socket(listener.config.address)
-            self.ports[listener.config.name] = await listener.accept_on(self._loop, sock)
-            self.listeners[listener.config.name] = listener
+        self.assembly = Assembly(surroundings)
+        await self._activate()
         interval, sweep_module.INTERVAL_S = sweep_module.INTERVAL_S, SWEEP_S
         self._interval = interval
-        self._sweep = Sweep(
-            self._loop,
-            (
-                lambda now: self.admission.sweep(now, self.lag_s),
-                *(listener.sweep for listener in self.listeners.values()),
-            ),
-        )
+        self._sweep = Sweep(self._loop, (lambda now: self.admission.sweep(now, self.lag_s), self.assembly.sweep))
         self._sweep.start()
+
+    async def _activate(self) -> None:
+        await in_steps(self.assembly.activate(await in_steps(self.assembly.prepare(*self._bundle))))
+        self.listeners = {listener.config.name: listener for listener in self.assembly.listeners.values()}
+        for name, listener in self.listeners.items():
+            if not listener.acceptors:
+                self.ports[name] = await listener.accept_on(self._loop, listening_socket(listener.config.address))
 
     def __exit__(self, kind: object, *_: object) -> None:
         for client in self._clients:
             client.close()
         try:
             if kind is None:
-                self.wait_until(lambda: not any(listener.connections for listener in self.listeners.values()))
+                self.wait_until(lambda: not any(one.connections for _, one in self.assembly.every_listener()))
                 self.call(self._check_books)
         finally:
             asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(WAIT_S)
@@ -218,8 +227,7 @@ class LiveProxy:
 
     async def _stop(self) -> None:
         self._sweep.stop()
-        for listener in self.listeners.values():
-            listener.close()
+        self.assembly.close()
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
         self._access_log.close()
 
@@ -229,7 +237,7 @@ class LiveProxy:
         own, places = admission.share.own, (admission.connections_at, admission.handshakes_at)
         assert [admission.connections, *(own[place] for place in places)] == [0, 0, 0]
         assert not admission.share.counts._own
-        for listener in self.listeners.values():
+        for _, listener in self.assembly.every_listener():
             assert listener.ledger.residuals == 0
             assert not listener.ledger.live
             for rule_ in listener.rules:

@@ -1,0 +1,34 @@
+"""What everything that a worker serves has in common.
+
+Owns:      nothing but the list.
+Elsewhere: making it (worker.py); what is built with it (assembly.py, rule_building.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from clb.metering.cells import Cells
+from clb.proxy.admission import NodeAdmission
+from clb.proxy.clock import Clock
+from clb.proxy.listener import AccessLogger, EventLog
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all listeners of a process share."""
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    access_log: AccessLogger
+    """Replaced when `node.access_log` changes."""
+    events: EventLog
+    cookie_key: bytes = field(repr=False)
+    """Key of the session cookies; the same on every worker and after a restart."""
+    node: NodeAdmission = field(default_factory=NodeAdmission.alone)
+    """Caps, and the process's part of the numbers that the node's processes share."""
+    cells: Cells | None = None
+    """Numbers that the node's processes share; None for a process that is all there is."""
+    column: int = 1
+    """The process's own column of them."""
