@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from clb.config.models import Listener, LoadBalancer, Rule
+from clb.control.explained_limits import listener_lets_in, listener_limits, rule_lets_in, rule_limits
 from clb.control.explained_targets import explain_targets
 from clb.control.explanation_models import (
     BeatenRule,
     CertificateChoice,
     Explanation,
-    LimitAnswer,
     ListenerChoice,
     Question,
     RedirectAnswer,
@@ -25,7 +25,7 @@ from clb.control.explanation_models import (
     Verdict,
 )
 from clb.control.node import Node, listeners
-from clb.errors import BadHost, BadRequest, TargetTooLong
+from clb.errors import AccessDenied, BadHost, BadRequest, TargetTooLong
 from clb.http1.request import RequestHead, read_request_head
 from clb.http1.target import split_host, split_target
 from clb.metering.cells import rule_key
@@ -79,9 +79,12 @@ def explain(node: Node, question: Question) -> Explanation:
         listener=choice,
         certificate=certificate,
         tls=_tls_terms(listener) if listener.protocol == "https" else None,
-        limits=_limits(listener),
+        limits=listener_limits(listener),
         verdict=Verdict(outcome="refused", status=None, text=""),
     )
+    if not listener_lets_in(listener, question.client):
+        text = f"the connection is reset: the listener's access does not let {question.client} in"
+        return _with(so_far, Verdict(outcome="refused", status=None, text=text))
     try:
         head = _read_head(question, url, listener)
         path = b"/" if head.path == b"*" else normalise_path(head.path)
@@ -108,11 +111,14 @@ def _follow(
     if routed.rule is None:
         return _with(so_far, Verdict(outcome="not_found", status=404, text=f"404: {routed.why}"))
     rule = routed.rule.value
+    if not rule_lets_in(rule, listener, head, question.client):
+        error = AccessDenied("the rule's access does not let the client in")
+        return _with(so_far, Verdict(outcome="refused", status=error.client_status, text=f"{error.reason}: {error}"))
     if rule.redirect is not None:
         return _redirect(so_far, rule, listener, head)
     key = rule_key(balancer.name, listener.name, rule.domain, rule.url)
     candidates, target, verdict = explain_targets(node, key, rule, listener, head, question)
-    limits = [*so_far.limits, *_rule_limits(rule)]
+    limits = [*so_far.limits, *rule_limits(rule)]
     return so_far.model_copy(update={"candidates": candidates, "choice": target, "verdict": verdict, "limits": limits})
 
 
@@ -237,7 +243,7 @@ def _version(name: str) -> str:
     return {"MINIMUM_SUPPORTED": "TLSv1", "MAXIMUM_SUPPORTED": "TLSv1.3"}.get(name, name.replace("_", "."))
 
 
-# --- route, redirects, limits ---
+# --- route, redirects ---
 
 
 def _route(routed: RouteExplanation[Rule], head: RequestHead, path: bytes) -> RouteChoice:
@@ -275,16 +281,3 @@ def _redirected(so_far: Explanation, status: int, location: bytes, why: str) -> 
 
 def _with(so_far: Explanation, verdict: Verdict) -> Explanation:
     return so_far.model_copy(update={"verdict": verdict})
-
-
-def _limits(listener: Listener) -> list[LimitAnswer]:
-    """Those of the listener, by the names that they have in the file."""
-    pairs = [(f"limits.{name}", value) for name, value in listener.limits]
-    pairs += [(f"timeouts.{name}", f"{value:g} s") for name, value in listener.timeouts]
-    return [LimitAnswer(name=name, value=str(value)) for name, value in pairs]
-
-
-def _rule_limits(rule: Rule) -> list[LimitAnswer]:
-    pairs = [(f"pool.{name}", value) for name, value in rule.pool]
-    pairs += [(f"retry.{name}", value) for name, value in rule.retry]
-    return [LimitAnswer(name=name, value=str(value)) for name, value in pairs]

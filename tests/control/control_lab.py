@@ -112,9 +112,24 @@ SITE: dict[str, Any] = {
                 {
                     "name": "http",
                     "address": "10.9.9.9",
+                    "access": {"deny": ["192.0.2.0/24"]},
+                    "trusted_proxies": ["10.0.0.0/8"],
+                    "limits": {"accept_rate": {"rate": "100/s", "burst": 500}},
+                    "rate_limits": [
+                        {"rate": "5/s", "key": "header", "header": "X-Key"},
+                        {"rate": "9/s", "log_only": True},
+                    ],
                     "port": 80,
                     "protocol": "http",
-                    "rules": [{"domain": "a.test", "default": True, "redirect": {"scheme": "https"}}],
+                    "rules": [
+                        {"domain": "a.test", "default": True, "redirect": {"scheme": "https"}},
+                        {
+                            "domain": "b.test",
+                            "access": {"allow": ["10.0.0.0/8", "198.51.100.1"]},
+                            "in_flight": {"requests": 7, "queue": 3, "wait": "2s"},
+                            "targets": [{"address": "10.0.0.1", "port": 80}],
+                        },
+                    ],
                 },
             ],
         }

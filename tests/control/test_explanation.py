@@ -236,3 +236,36 @@ def test_bad_questions(lab, query):
     response = lab.request("GET", f"/v1/explain?{query}")
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_input"
+
+
+ACCESS = {
+    "listener_denies": ("a.test", "192.0.2.9", [], "refused", None, "the connection is reset"),
+    "rule_allows": ("b.test", "10.0.0.7", [], "forwarded", None, "forwarded"),
+    "rule_denies": ("b.test", "203.0.113.1", [], "refused", 403, "access_denied"),
+    "behind_a_trusted_proxy": ("b.test", "10.0.0.7", [["X-Forwarded-For", "203.0.113.1"]], "refused", 403, "access"),
+    "let_in_by_a_trusted_proxy": ("b.test", "10.0.0.7", [["X-Forwarded-For", "198.51.100.1"]], "forwarded", None, ""),
+    "nobody_trusts_it": ("b.test", "203.0.113.1", [["X-Forwarded-For", "198.51.100.1"]], "refused", 403, "access"),
+}
+
+
+@pytest.mark.parametrize(("host", "client", "headers", "outcome", "status", "text"), ACCESS.values(), ids=ACCESS)
+def test_access(lab, host, client, headers, outcome, status, text):
+    answer = ask(lab, f"http://{host}/", listener="shop/http", client=client, headers=headers)
+    assert (answer["verdict"]["outcome"], answer["verdict"]["status"]) == (outcome, status)
+    assert text in answer["verdict"]["text"]
+
+
+def test_limits_are_named_as_in_the_file(lab):
+    answer = ask(lab, "http://b.test/", listener="shop/http", client="10.0.0.7")
+    limits = {limit["name"]: limit["value"] for limit in answer["limits"]}
+    expected = {
+        "limits.accept_rate": "100/s, 500 at once",
+        "limits.header_bytes": "64KiB",
+        "timeouts.handshake": "10s",
+        "rate_limits[0]": "5/s, 5 at once for each value of X-Key",
+        "rate_limits[1]": "9/s, 9 at once for each source, only logged",
+        "rule in_flight": "7, 3 more wait for 2s",
+        "pool.idle_timeout": "1m",
+    }
+    assert {name: limits[name] for name in expected} == expected
+    assert "limits.connections_per_source" not in limits
