@@ -262,7 +262,7 @@ def test_limits_are_named_as_in_the_file(lab):
         "limits.accept_rate": "100/s, 500 at once",
         "limits.header_bytes": "64KiB",
         "timeouts.handshake": "10s",
-        "rate_limits[0]": "5/s, 5 at once for each value of X-Key",
+        "rate_limits[0]": "5/s, 5 at once for each value of x-key",
         "rate_limits[1]": "9/s, 9 at once for each source, only logged",
         "rule in_flight": "7, 3 more wait for 2s",
         "pool.idle_timeout": "1m",
