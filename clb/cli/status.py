@@ -130,8 +130,8 @@ def _rule_lines(rule: dict[str, Any], now: datetime) -> Iterator[str]:
     text += f"redirect {rule['redirect']}" if rule["redirect"] else rule["scheduler"]
     if rule["requests"] is not None:
         text += f", {number(rule['requests'])} requests"
-    if rule["p99_ms"] is not None:
-        text += f", p50 {rule['p50_ms']:.1f} ms, p99 {rule['p99_ms']:.1f} ms"
+    if rule["mean_latency_ms"] is not None:
+        text += f", mean {rule['mean_latency_ms']:.1f} ms"
     if rule["all_unavailable"]:
         text += ", " + typer.style("EVERY TARGET IS OUT", fg="red")
     yield text

@@ -8,6 +8,7 @@ Pure:      answers in, something for rich to draw out.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,18 @@ _LINES_AROUND = 14
 """Lines of the screen that are not rows of targets."""
 
 
+_Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Between:
+    """What one target did from one look to the next."""
+
+    requests_per_s: float
+    mean_ms: float | None
+    """From a request to the head of its answer."""
+
+
 class View:
     """Remembers the look before, and the last events."""
 
@@ -30,21 +43,19 @@ class View:
         self.last_event = 0
         self._answer: dict[str, Any] | None = None
         self._at = 0.0
-        self._requests: dict[tuple[str, str, str], int] = {}
-        self._rates: dict[tuple[str, str, str], float] = {}
+        self._before: dict[_Key, dict[str, Any]] = {}
+        self._between: dict[_Key, _Between] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self._trouble = ""
 
     def take(self, answer: dict[str, Any], events: dict[str, Any], at: float) -> None:
         """Take an answer of `/v1/status` and the events since the last one; `at` is in seconds of any clock."""
-        requests = {key: target["requests"] or 0 for key, target in _targets(answer)}
-        passed = at - self._at
-        self._rates = {
-            key: max(0.0, (count - self._requests[key]) / passed)
-            for key, count in requests.items()
-            if key in self._requests and passed > 0
+        targets = dict(_targets(answer))
+        passed = max(at - self._at, 0.001)
+        self._between = {
+            key: _between(self._before[key], target, passed) for key, target in targets.items() if key in self._before
         }
-        self._answer, self._at, self._requests, self._trouble = answer, at, requests, ""
+        self._answer, self._at, self._before, self._trouble = answer, at, targets, ""
         if events["last_event"] < self.last_event:
             self._events.clear()  # The management process began anew, and so did its numbers.
         self._events.extend(events["events"])
@@ -100,16 +111,21 @@ class View:
     def _target_table(self, answer: dict[str, Any], most: int) -> Table:
         """The targets in trouble first, then the busiest."""
         table = _table("target", "rule", "state", "weight", "req/s", "in flight", "conns", "ms", "for")
-        targets = sorted(_targets(answer), key=lambda item: (item[1]["takes_work"], -self._rates.get(item[0], 0.0)))
+        nothing = _Between(0.0, None)
+        targets = sorted(
+            _targets(answer),
+            key=lambda item: (item[1]["takes_work"], -self._between.get(item[0], nothing).requests_per_s),
+        )
         now = datetime.now(UTC)
         for key, target in targets[:most]:
-            latency = target["latency_ms"]
+            between = self._between.get(key, nothing)
+            latency = between.mean_ms if between.mean_ms is not None else target["latency_ms"]
             table.add_row(
                 target["target"],
                 key[1],
                 Text(target["state"], style=_COLOURS.get(target["state"], "")),
                 f"{target['effective_weight']:g}/{target['weight']}",
-                number(self._rates.get(key, 0.0)),
+                number(between.requests_per_s),
                 number(target["in_flight"]),
                 number(target["connections"]),
                 f"{latency:.1f}" if latency is not None else "",
@@ -127,7 +143,14 @@ def _event_line(event: dict[str, Any]) -> str:
     return f"{moment(event['at']):%H:%M:%S} {event['kind']} {event['subject']}: {event['cause']}"
 
 
-def _targets(answer: dict[str, Any]) -> list[tuple[tuple[str, str, str], dict[str, Any]]]:
+def _between(before: dict[str, Any], after: dict[str, Any], passed_s: float) -> _Between:
+    requests = (after["requests"] or 0) - (before["requests"] or 0)
+    answers = (after["answers"] or 0) - (before["answers"] or 0)
+    took_s = (after["answers_latency_s"] or 0.0) - (before["answers_latency_s"] or 0.0)
+    return _Between(max(0.0, requests / passed_s), took_s / answers * 1000 if answers > 0 else None)
+
+
+def _targets(answer: dict[str, Any]) -> list[tuple[_Key, dict[str, Any]]]:
     return [
         ((_name(listener), f"{rule['domain']}{rule['url']}", target["target"]), target)
         for listener in answer["listeners"]

@@ -149,6 +149,10 @@ class TargetStatus(Answer):
     latency_ms: float | None = None
     """Moving average of the time to an answer's head, the mean of the workers'."""
     requests: int | None = None
+    answers: int | None = None
+    """How many of them were answered; with the next field the mean latency over any time."""
+    answers_latency_s: float | None = None
+    """Sum of the times to their heads."""
 
 
 class RuleStatus(Answer):
@@ -166,9 +170,8 @@ class RuleStatus(Answer):
     in_bytes: int | None = None
     """Billed bytes."""
     out_bytes: int | None = None
-    p50_ms: float | None = None
-    """Of the time to the answer's head, since the counters began."""
-    p99_ms: float | None = None
+    mean_latency_ms: float | None = None
+    """Of the time from sending a request to the head of its answer, since the counters began."""
     targets: list[TargetStatus] = []
 
 

@@ -148,13 +148,11 @@ def _rule(node: Node, totals: Totals, key: str, rule: Rule) -> RuleStatus:
 def _rule_counted(counted: RuleTotals | None) -> dict[str, Any]:
     if counted is None:
         return {}
-    latency = counted.latency
     return {
         "requests": sum(counted.requests.values()),
         "in_bytes": counted.billed_in,
         "out_bytes": counted.billed_out,
-        "p50_ms": _ms(latency.quantile(0.5)) if latency is not None else None,
-        "p99_ms": _ms(latency.quantile(0.99)) if latency is not None else None,
+        "mean_latency_ms": _ms(counted.latency.mean_s),
     }
 
 
@@ -196,6 +194,8 @@ def _target(node: Node, totals: Totals, rule: str, target: Target) -> TargetStat
         connections=node.gauge(key, TargetField.CONNECTIONS),
         latency_ms=_ms(node.latency_s(key)),
         requests=sum(counted.requests.values()) if counted is not None else None,
+        answers=counted.latency.count if counted is not None else None,
+        answers_latency_s=round(counted.latency.sum_s, 6) if counted is not None else None,
     )
 
 

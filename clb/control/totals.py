@@ -1,13 +1,13 @@
 """What has been counted since the counters began, as management shows it.
 
-Owns:      the numbers by listener, rule and target, and the form of a histogram.
+Owns:      the numbers by listener, rule and target.
 Elsewhere: adding them up over the workers' files (service/counter_totals.py); showing them (status.py, observe/).
 Pure:      plain values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,32 +15,16 @@ from clb.metering.counters import Traffic
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts by upper bound in seconds; one more stands for what is above the last."""
+class Latency:
+    """How long answers took to begin, in sum: the mean over any time is the quotient of two differences."""
 
-    bounds: Sequence[float]
-    counts: Sequence[int]
-    sum_s: float
+    count: int = 0
+    sum_s: float = 0.0
 
     @property
-    def count(self) -> int:
-        """All observations."""
-        return sum(self.counts)
-
-    def quantile(self, share: float) -> float | None:
-        """The bound under which this share of the observations lies, interpolated; None without any.
-
-        Above the last bound nothing is known, so the last bound is the answer.
-        """
-        wanted = share * self.count
-        if not wanted:
-            return None
-        below, lower = 0, 0.0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            if count and below + count >= wanted:
-                return lower + (bound - lower) * (wanted - below) / count
-            below, lower = below + count, bound
-        return lower
+    def mean_s(self) -> float | None:
+        """Since the counters began; None without any."""
+        return self.sum_s / self.count if self.count else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,7 @@ class RuleTotals:
     billed_in: int = 0
     billed_out: int = 0
     retries: int = 0
-    latency: Histogram | None = None
+    latency: Latency = Latency()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +62,7 @@ class TargetTotals:
     requests: Mapping[str, int] = field(default_factory=dict)
     """By class of status; `failed` for those without an answer."""
     ejections: int = 0
-    latency: Histogram | None = None
+    latency: Latency = Latency()
 
 
 class Totals(Protocol):

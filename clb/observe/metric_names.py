@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["counter", "gauge", "histogram"]
+Kind = Literal["counter", "gauge", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,12 @@ METRICS: dict[str, MetricName] = {
     "clb_rule_requests_total": _counter("Requests of the rule by class of the answer's status.", *_RULE, "code"),
     "clb_rule_billed_bytes_total": _counter("Billed bytes of the rule.", *_RULE, "direction"),
     "clb_rule_retries_total": _counter("Requests that were offered to another target.", *_RULE),
-    "clb_rule_response_seconds": MetricName(
-        "histogram", "Time from a request's head to the head of its answer.", _RULE
-    ),
+    "clb_rule_response_seconds": MetricName("summary", "Time from sending requests to the heads of answers.", _RULE),
     # Targets.
     "clb_target_requests_total": _counter(
         "Requests sent to the target, by class of its status; failed: it gave no answer.", *_TARGET, "code"
     ),
-    "clb_target_response_seconds": MetricName(
-        "histogram", "Time from sending a request to the answer's head.", _TARGET
-    ),
+    "clb_target_response_seconds": MetricName("summary", "The same for one target.", _TARGET),
     "clb_target_latency_seconds": _gauge("Moving average of that time, the mean of the workers'.", *_TARGET),
     "clb_target_in_flight": _gauge("Requests that the target is busy with.", *_TARGET),
     "clb_target_pending": _gauge("Requests that wait for a connection to the target.", *_TARGET),

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from clb import __version__
 from clb.control.node import TAKES_WORK, Node, Process, identity, listeners, rules
-from clb.control.totals import Histogram, ListenerTotals, RuleTotals, TargetTotals, Totals
+from clb.control.totals import Latency, ListenerTotals, RuleTotals, TargetTotals, Totals
 from clb.metering.cells import ListenerField, TargetField, target_key
 from clb.observe.metric_names import METRICS, Kind
 from clb.observe.processes import Usage, read_usage
@@ -130,25 +130,19 @@ class _Series:
         assert isinstance(family, GaugeMetricFamily)
         family.add_metric([str(label) for label in labels], float(value))
 
-    def histogram(self, name: str, labels: Iterable[object], histograms: list[Histogram]) -> None:
-        """Add the sum of several; nothing without one."""
+    def summary(self, name: str, labels: Iterable[object], latencies: Iterable[Latency]) -> None:
+        """Add the sum of several."""
         family = self.families[name]
-        assert isinstance(family, HistogramMetricFamily)
-        if not histograms:
-            return
-        counts = [sum(column) for column in zip(*(each.counts for each in histograms), strict=True)]
-        bounds = [*(f"{bound:g}" for bound in histograms[0].bounds), "+Inf"]
-        reached, buckets = 0, []
-        for bound, count in zip(bounds, counts, strict=True):
-            reached += count
-            buckets.append((bound, float(reached)))
-        family.add_metric([str(label) for label in labels], buckets, sum(each.sum_s for each in histograms))
+        assert isinstance(family, SummaryMetricFamily)
+        every = list(latencies)
+        count, sum_s = sum(each.count for each in every), sum(each.sum_s for each in every)
+        family.add_metric([str(label) for label in labels], count, sum_s)
 
 
 _FAMILIES: dict[Kind, Callable[..., Metric]] = {
     "counter": CounterMetricFamily,
     "gauge": GaugeMetricFamily,
-    "histogram": HistogramMetricFamily,
+    "summary": SummaryMetricFamily,
 }
 
 
@@ -238,8 +232,7 @@ def _add_rule(series: _Series, names: tuple[str, str, str], counted: list[RuleTo
     series.count("clb_rule_billed_bytes_total", (*names, "in"), sum(each.billed_in for each in counted))
     series.count("clb_rule_billed_bytes_total", (*names, "out"), sum(each.billed_out for each in counted))
     series.count("clb_rule_retries_total", names, sum(each.retries for each in counted))
-    known = [each.latency for each in counted if each.latency is not None]
-    series.histogram("clb_rule_response_seconds", names, known)
+    series.summary("clb_rule_response_seconds", names, (each.latency for each in counted))
 
 
 def _add_target(
@@ -248,8 +241,7 @@ def _add_target(
     for code, number in _summed(each.requests.items() for each in counted):
         series.count("clb_target_requests_total", (*names, code), number)
     series.count("clb_target_ejections_total", names, sum(each.ejections for each in counted))
-    known = [each.latency for each in counted if each.latency is not None]
-    series.histogram("clb_target_response_seconds", names, known)
+    series.summary("clb_target_response_seconds", names, (each.latency for each in counted))
     for name, field in _TARGET_GAUGES.items():
         series.gauge(name, names, sum(node.gauge(key, field) for key in keys))
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clb.cli.main import app
 from clb.cli.status import lines
 from clb.control.node import HealthReport, Reload
-from clb.control.totals import Histogram, ListenerTotals, RuleTotals
+from clb.control.totals import Latency, ListenerTotals, RuleTotals
 from clb.metering.cells import TargetField, TargetState, target_key
 
 FIRST = target_key(SHOP, "10.0.0.1:80")
@@ -37,7 +37,7 @@ def test_every_part_is_there(lab):
     lab.set_cell(FIRST, TargetField.PENDING, 1)
     lab.set_cell(target_key(SHOP, "[fd00::3]:80"), TargetField.CONNECTIONS, 3)
     lab.totals.listeners["shop/https"] = ListenerTotals(connections=9, refused={"connections": 1500, "bad_host": 2})
-    lab.totals.rules[SHOP] = RuleTotals({"2xx": 12_345}, latency=Histogram((0.01,), (5, 0), 0.1))
+    lab.totals.rules[SHOP] = RuleTotals({"2xx": 12_345}, latency=Latency(5, 0.1))
     text = told(lab)
     for expected in (
         "node node-1 (region local, clb 0.1.0): ready, 1 of 2 workers, configuration 1",
@@ -45,7 +45,7 @@ def test_every_part_is_there(lab):
         "  web: ECDSA for shop.example.com, expires in 30d0h (2027-02-14)",
         "listener shop/https https 0.0.0.0:443",
         "  refused: connections 1.5k, bad_host 2",
-        "  rule shop.example.com / (default): wrr, 12.3k requests, p50 5.0 ms, p99 9.9 ms",
+        "  rule shop.example.com / (default): wrr, 12.3k requests, mean 20.0 ms",
         "    10.0.0.1:80            unhealthy   weight 10, 2 in flight, 0 connections, 1 waiting, for 3s, "
         "3 probes in a row failed: refused, next check in 2s",
         "    10.0.0.2:80            unchecked   weight 30, 0 in flight",

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from clb.cli.main import app
 from clb.cli.top_view import View
-from clb.control.totals import TargetTotals
+from clb.control.totals import Latency, TargetTotals
 from clb.metering.cells import TargetState, target_key
 
 FIRST = target_key(SHOP, "10.0.0.1:80")
@@ -47,12 +47,13 @@ def test_before_the_first_answer():
 
 def test_rates_come_from_two_looks(lab):
     view = View()
-    lab.totals.targets[FIRST] = TargetTotals({"2xx": 100})
+    lab.totals.targets[FIRST] = TargetTotals({"2xx": 100}, latency=Latency(100, 1.0))
     look(lab, view, 10.0)
-    lab.totals.targets[FIRST] = TargetTotals({"2xx": 350})
+    lab.totals.targets[FIRST] = TargetTotals({"2xx": 350}, latency=Latency(350, 2.0))
     look(lab, view, 12.0)
     (line,) = (line for line in screen(view).splitlines() if "125" in line)
     assert line.split()[:5] == ["10.0.0.1:80", "shop.example.com/", "unchecked", "10/10", "125"]
+    assert line.split()[7] == "4.0"
 
 
 def test_targets_in_trouble_come_first_and_what_does_not_fit_is_counted(lab):

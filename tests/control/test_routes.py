@@ -6,7 +6,7 @@ import pytest
 from control_lab import NOW, SHOP, WORKERS, Lab, outline
 
 from clb.control.node import HealthReport, Probe, Reload
-from clb.control.totals import Histogram, ListenerTotals, RuleTotals, TargetTotals
+from clb.control.totals import Latency, ListenerTotals, RuleTotals, TargetTotals
 from clb.metering.cells import ListenerField, TargetField, TargetState, target_key
 from clb.metering.counters import Traffic
 
@@ -78,8 +78,8 @@ def test_status_of_a_listener_and_its_targets(lab):
     lab.set_cell(first, TargetField.LATENCY_US, 1500)
     lab.set_cell(first, TargetField.LATENCY_US, 500, column=2)
     lab.totals.listeners["shop/https"] = ListenerTotals(connections=9, requests={"2xx": 5, "5xx": 1}, refused={"a": 1})
-    lab.totals.rules[SHOP] = RuleTotals({"2xx": 6}, 10, 20, 1, Histogram((0.1, 0.2), (2, 2, 0), 0.5))
-    lab.totals.targets[first] = TargetTotals({"2xx": 3})
+    lab.totals.rules[SHOP] = RuleTotals({"2xx": 6}, 10, 20, 1, Latency(4, 0.5))
+    lab.totals.targets[first] = TargetTotals({"2xx": 3}, latency=Latency(3, 0.25))
 
     class Reports:
         def report(self, target: str) -> HealthReport | None:
@@ -92,10 +92,11 @@ def test_status_of_a_listener_and_its_targets(lab):
     assert (listener["connections"], listener["accepted"], listener["requests"]) == (5, 9, 6)
     rule = listener["rules"][0]
     assert (rule["requests"], rule["in_bytes"], rule["out_bytes"]) == (6, 10, 20)
-    assert (rule["p50_ms"], rule["p99_ms"]) == (100.0, 198.0)
+    assert rule["mean_latency_ms"] == 125.0
     down, up, parked = rule["targets"]
     assert (down["state"], down["takes_work"], down["why"]) == ("unhealthy", False, "3 probes failed")
     assert (down["in_flight"], down["latency_ms"], down["requests"]) == (4, 1.0, 3)
+    assert (down["answers"], down["answers_latency_s"]) == (3, 0.25)
     assert (down["since"], down["next_probe_at"]) == ("2027-01-15T07:59:57Z", "2027-01-15T08:00:02Z")
     assert down["probes"] == [{"at": "2027-01-15T07:59:59Z", "ok": False, "detail": "refused", "took_ms": 2.0}]
     assert (up["state"], up["takes_work"], up["effective_weight"]) == ("unchecked", True, 30)

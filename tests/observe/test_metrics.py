@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "control"))
 
 from control_lab import NOW, SHOP, SITE, Lab
 
-from clb.control.totals import Histogram, ListenerTotals, RuleTotals, TargetTotals
+from clb.control.totals import Latency, ListenerTotals, RuleTotals, TargetTotals
 from clb.metering.cells import ListenerField, TargetField, TargetState, target_key
 from clb.metering.counters import Traffic
 from clb.observe import metrics
@@ -43,8 +43,8 @@ def lab(tmp_path):
         refused={"connections": 4},
         traffic=Traffic(100, 200, 10, 20, 80, 170, 10, 10, 5),
     )
-    lab.totals.rules[SHOP] = RuleTotals({"2xx": 7}, 80, 170, 1, Histogram((0.01, 0.1), (3, 2, 1), 0.5))
-    lab.totals.targets[FIRST] = TargetTotals({"2xx": 7, "failed": 2}, 1, Histogram((0.01, 0.1), (3, 2, 1), 0.4))
+    lab.totals.rules[SHOP] = RuleTotals({"2xx": 7}, 80, 170, 1, Latency(6, 0.5))
+    lab.totals.targets[FIRST] = TargetTotals({"2xx": 7, "failed": 2}, 1, Latency(6, 0.4))
     lab.set_state(FIRST, TargetState.EJECTED)
     lab.set_cell("shop/https", ListenerField.CONNECTIONS, 3)
     lab.set_cell(FIRST, TargetField.IN_FLIGHT, 2)
@@ -102,7 +102,7 @@ VALUES = {
     "rule_requests": ("clb_rule_requests_total", {**RULE, "code": "2xx"}, 7),
     "rule_bytes": ("clb_rule_billed_bytes_total", {**RULE, "direction": "out"}, 170),
     "rule_retries": ("clb_rule_retries_total", RULE, 1),
-    "rule_bucket": ("clb_rule_response_seconds_bucket", {**RULE, "le": "0.1"}, 5),
+    "rule_count": ("clb_rule_response_seconds_count", RULE, 6),
     "rule_sum": ("clb_rule_response_seconds_sum", RULE, 0.5),
     "target_failed": ("clb_target_requests_total", {**TARGET, "code": "failed"}, 2),
     "target_count": ("clb_target_response_seconds_count", TARGET, 6),
@@ -181,7 +181,7 @@ def test_rules_and_targets_beyond_the_bound_are_one_series(tmp_path, monkeypatch
     lab = Lab(tmp_path, many_rules(10))
     for number in range(10):
         key = f"shop/https d{number}.test/"
-        lab.totals.rules[key] = RuleTotals({"2xx": number}, latency=Histogram((0.1,), (number, 0), number))
+        lab.totals.rules[key] = RuleTotals({"2xx": number}, latency=Latency(number, number))
         lab.totals.targets[f"{key} 10.0.0.1:80"] = TargetTotals({"2xx": number})
         lab.set_cell(f"{key} 10.0.0.1:80", TargetField.IN_FLIGHT, 1)
     exposition = build_exposition(lab.node, usage)
