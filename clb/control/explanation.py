@@ -73,6 +73,7 @@ def explain(node: Node, question: Question) -> Explanation:
         ExplainFault: the URL is none, or leads to no listener of this node.
     """
     url = _read_url(question)
+    node = node.view()
     balancer, listener, choice = _choose_listener(node, url, question.listener)
     certificate = _choose_certificate(node, listener, url) if listener.protocol == "https" else None
     so_far = Explanation(

@@ -7,7 +7,8 @@ Pure:      the clock is passed in; asking the supervisor is a method of what is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from clb.config.models import Listener, LoadBalancer, Rule, Target
 from clb.control.events import EventHistory
 from clb.control.rates import RateWindow
 from clb.control.totals import NothingCounted, Totals
-from clb.metering.cells import Cells, TargetField, TargetState, listener_key, rule_key, target_key
+from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, listener_key, rule_key, target_key
 from clb.service.bundle import Outline
 
 PROCESSES_AGE_S = 5.0
@@ -135,6 +136,8 @@ class Node:
     loop_lag_s: float = 0.0
     """Of the control process."""
     removed: dict[str, RemovedTarget] = field(default_factory=dict)
+    columns: Sequence[Sequence[int]] = ()
+    """Those of workers, as far as they are in use; only a `view` has them."""
 
     def replace_outline(self, outline: Outline) -> None:
         """Take another configuration; targets that are gone are watched until they have no work left."""
@@ -198,18 +201,32 @@ class Node:
         since = 0 if row is None else self.cells.control(row, TargetField.SINCE_MS)
         return since / 1000 if since else None
 
+    def view(self) -> Node:
+        """The node as it is now, for a reader that lets others work in between: what is replaced stays as it was."""
+        view = copy.copy(self)
+        view.removed = dict(self.removed)
+        # Most columns are kept for workers to come; sums need not ask those.
+        used = (1 + max(self.outline.rows.values(), default=0)) * FIELDS
+        nothing = bytes(used * 8)
+        workers = [column for number, column in enumerate(self.cells.columns) if number != CONTROL]
+        view.columns = [column for column in workers if column[:used].tobytes() != nothing]
+        return view
+
     def gauge(self, key: str, field_number: int) -> int:
         """A row's field, added up over the workers; 0 for a key without a row."""
         row = self.outline.rows.get(key)
-        return 0 if row is None else max(0, self.cells.total(row, field_number))
+        if row is None:
+            return 0
+        place = row * FIELDS + field_number
+        return max(0, sum(column[place] for column in self.columns))
 
     def latency_s(self, key: str) -> float | None:
         """The mean of the workers' moving averages; None while none has any."""
         row = self.outline.rows.get(key)
         if row is None:
             return None
-        place = row * 8 + TargetField.LATENCY_US
-        known = [column[place] for column in self.cells.columns[1:] if column[place] > 0]
+        place = row * FIELDS + TargetField.LATENCY_US
+        known = [column[place] for column in self.columns if column[place] > 0]
         return sum(known) / len(known) / 1e6 if known else None
 
 

@@ -6,6 +6,7 @@ Elsewhere: the numbers (node.py, totals.py, rates.py); their form (models.py).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,9 +29,13 @@ from clb.control.node import TAKES_WORK, HealthReport, Node, Process, identity, 
 from clb.control.totals import ListenerTotals, RuleTotals, Totals
 from clb.metering.cells import ListenerField, TargetField, target_key
 
+RULES_IN_A_STEP = 50
+"""A few milliseconds' work."""
 
-def build_status(node: Node) -> Status:
-    """Everything, as of now."""
+
+async def build_status(node: Node) -> Status:
+    """Everything, as of now. Others get their turn in between: thousands of rules take their time."""
+    node = node.view()
     totals = node.totals()
     return Status(
         node=_node(node),
@@ -39,7 +44,8 @@ def build_status(node: Node) -> Status:
         rates=node.rates.all(),
         certificates=[_certificate(node, name) for name in sorted(node.outline.certificates)],
         listeners=[
-            _listener(node, totals, key, balancer, listener) for key, balancer, listener in listeners(node.outline)
+            await _listener(node, totals, key, balancer, listener)
+            for key, balancer, listener in listeners(node.outline)
         ],
         draining=list(_draining(node)),
         last_event=node.events.last_number,
@@ -100,8 +106,13 @@ def _certificate(node: Node, name: str) -> CertificateStatus:
     )
 
 
-def _listener(node: Node, totals: Totals, key: str, balancer: LoadBalancer, listener: Listener) -> ListenerStatus:
+async def _listener(node: Node, totals: Totals, key: str, balancer: LoadBalancer, listener: Listener) -> ListenerStatus:
     counted = totals.listener(key)
+    shown = []
+    for number, (rule_name, rule) in enumerate(rules(key, listener)):
+        shown.append(_rule(node, totals, rule_name, rule))
+        if number % RULES_IN_A_STEP == RULES_IN_A_STEP - 1:
+            await asyncio.sleep(0)
     return ListenerStatus(
         load_balancer=balancer.name,
         listener=listener.name,
@@ -114,7 +125,7 @@ def _listener(node: Node, totals: Totals, key: str, balancer: LoadBalancer, list
         in_flight=node.gauge(key, ListenerField.IN_FLIGHT),
         queued=node.gauge(key, ListenerField.QUEUED),
         rates=node.rates.of(key),
-        rules=[_rule(node, totals, rule_name, rule) for rule_name, rule in rules(key, listener)],
+        rules=shown,
         **_counted(counted),
     )
 

@@ -8,10 +8,11 @@ Shell:     imported in the control process only.
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -33,22 +34,25 @@ _TRAFFIC_CLASSES = ("handshake", "billed", "overhead")
 _DIRECTIONS = ("in", "out")
 
 
-def build_exposition(
-    node: Node, usage: Callable[[int], Usage | None] = read_usage
-) -> Callable[[str], tuple[bytes, str]]:
-    """The metrics of a node."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(node, usage))
+Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""From an Accept field to the metrics and their content type."""
 
-    def exposition(accept: str) -> tuple[bytes, str]:
+
+def build_exposition(node: Node, usage: Callable[[int], Usage | None] = read_usage) -> Exposition:
+    """The metrics of a node."""
+    reading = _Reading(node, usage)
+
+    async def exposition(accept: str) -> tuple[bytes, str]:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(await reading.take())
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
 
     return exposition
 
 
-class NodeCollector(Collector):
-    """Everything about one node, as one consistent reading of its counters."""
+class _Reading:
+    """Reads everything about one node; others get their turn in between."""
 
     def __init__(self, node: Node, usage: Callable[[int], Usage | None]) -> None:
         self._node = node
@@ -56,26 +60,25 @@ class NodeCollector(Collector):
         self._shown_rules = ShownKeys(MOST_RULES)
         self._shown_targets = ShownKeys(MOST_TARGETS)
 
-    def describe(self) -> list[Metric]:
-        """Nothing beforehand: the names are in metric_names.py."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
+    async def take(self) -> _Series:
         """All metrics, in the order of metric_names.py; those without a series as well."""
         series = _Series()
-        totals = self._node.totals()
-        _add_node(series, self._node)
-        _add_processes(series, self._node, self._usage)
-        _add_certificates(series, self._node)
-        _add_listeners(series, self._node, totals)
-        self._add_rules(series, totals)
-        self._add_targets(series, totals)
-        yield from series.families.values()
+        node = self._node.view()
+        totals = node.totals()
+        _add_node(series, node)
+        _add_processes(series, node, self._usage)
+        _add_certificates(series, node)
+        _add_listeners(series, node, totals)
+        await asyncio.sleep(0)
+        self._add_rules(series, node, totals)
+        await asyncio.sleep(0)
+        await self._add_targets(series, node, totals)
+        return series
 
-    def _add_rules(self, series: _Series, totals: Totals) -> None:
+    def _add_rules(self, series: _Series, node: Node, totals: Totals) -> None:
         labels = {
             rule_name: (balancer.name, listener.name, f"{rule.domain}{rule.url}")
-            for key, balancer, listener in listeners(self._node.outline)
+            for key, balancer, listener in listeners(node.outline)
             for rule_name, rule in rules(key, listener)
         }
         counted = {key: totals.rule(key) or RuleTotals() for key in labels}
@@ -85,8 +88,7 @@ class NodeCollector(Collector):
         if others:
             _add_rule(series, (OTHER, OTHER, OTHER), [totals.rule(key) or RuleTotals() for key in others])
 
-    def _add_targets(self, series: _Series, totals: Totals) -> None:
-        node = self._node
+    async def _add_targets(self, series: _Series, node: Node, totals: Totals) -> None:
         labels = {
             target_key(rule_name, identity(target)): (
                 (balancer.name, listener.name, f"{rule.domain}{rule.url}", identity(target)),
@@ -97,7 +99,9 @@ class NodeCollector(Collector):
             for target in rule.targets
         }
         counted = {key: totals.target(key) or TargetTotals() for key in labels}
+        await asyncio.sleep(0)
         shown, others = self._shown_targets.part(labels, lambda key: sum(counted[key].requests.values()))
+        await asyncio.sleep(0)
         for key in shown:
             names, weight = labels[key]
             _add_target(series, names, [counted[key]], node, [key])
@@ -106,17 +110,26 @@ class NodeCollector(Collector):
             series.gauge("clb_target_state", names, node.target_state(key))
             if (latency := node.latency_s(key)) is not None:
                 series.gauge("clb_target_latency_seconds", names, latency)
+        await asyncio.sleep(0)
         if others:
             _add_target(series, (OTHER,) * 4, [totals.target(key) or TargetTotals() for key in others], node, others)
 
 
-class _Series:
+class _Series(Collector):
     """Collects values into families that were all made beforehand."""
 
     def __init__(self) -> None:
         self.families: dict[str, Metric] = {}
         for name, metric in METRICS.items():
             self.families[name] = _FAMILIES[metric.kind](name, metric.help, labels=metric.labels)
+
+    def collect(self) -> Iterable[Metric]:
+        """For the registry."""
+        return self.families.values()
+
+    def describe(self) -> list[Metric]:
+        """For the registry: there is one of these for each reading, so there is nothing to compare."""
+        return []
 
     def count(self, name: str, labels: Iterable[object], value: float) -> None:
         """Add a counter's value."""

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Generic, TypeVar
 
 from clb.routing.domains import DomainTable, canonical_domain
-from clb.routing.router import Router, RouteSpec
+from clb.routing.router import RouteSpec
 from clb.routing.urls import SlashRedirect, UrlTable
 
 T = TypeVar("T")
@@ -96,13 +96,13 @@ def explain_route(rules: Sequence[RouteSpec[T]], host: bytes, path: bytes) -> Ro
     """Route as `Router.route` does, and tell of it.
 
     Raises:
-        ValueError: the rules are none that a Router takes.
+        ValueError: the rules of the domain are none that a router takes.
     """
-    router = Router(RouteSpec(rule.domain, rule.url, rule, rule.default) for rule in rules)
-    answer = router.route(host, path)
+    domain, is_default = _domain(rules, host)
+    table = UrlTable((rule.url, rule) for rule in rules if canonical_domain(rule.domain) == domain)
+    answer = table.match(path)
     rule = answer if isinstance(answer, RouteSpec) else None
     slash = answer if isinstance(answer, SlashRedirect) else None
-    domain, is_default = _domain(rules, host)
     beaten = (*_beaten_domains(rules, host, path, domain, is_default), *_beaten_urls(rules, path, domain, rule))
     return RouteExplanation(rule, slash, domain, is_default, _why(rule, slash, domain, is_default), beaten)
 

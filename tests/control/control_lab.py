@@ -216,8 +216,8 @@ class _LabOfTheDay:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.lab.node, name)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        return self.lab.exposition(accept)
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        return await self.lab.exposition(accept)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import re
 import shutil
@@ -57,7 +58,7 @@ def usage(pid):
 
 
 def scrape(lab, accept=""):
-    return build_exposition(lab.node, usage)(accept)[0].decode()
+    return asyncio.run(build_exposition(lab.node, usage)(accept))[0].decode()
 
 
 def samples(text):
@@ -143,9 +144,9 @@ def test_nothing_is_there_twice(lab):
 
 def test_both_forms(lab):
     exposition = build_exposition(lab.node, usage)
-    text, kind = exposition("")
+    text, kind = asyncio.run(exposition(""))
     assert kind.startswith("text/plain; version=0.0.4")
-    open_text, open_kind = exposition(OPENMETRICS)
+    open_text, open_kind = asyncio.run(exposition(OPENMETRICS))
     assert open_kind.startswith("application/openmetrics-text")
     assert open_text.endswith(b"# EOF\n")
     names = {family.name for family in parse_openmetrics(open_text.decode())}
@@ -185,7 +186,7 @@ def test_rules_and_targets_beyond_the_bound_are_one_series(tmp_path, monkeypatch
         lab.totals.targets[f"{key} 10.0.0.1:80"] = TargetTotals({"2xx": number})
         lab.set_cell(f"{key} 10.0.0.1:80", TargetField.IN_FLIGHT, 1)
     exposition = build_exposition(lab.node, usage)
-    told = samples(exposition("")[0].decode())
+    told = samples(asyncio.run(exposition(""))[0].decode())
     shown = {dict(labels)["rule"] for name, labels in told if name == "clb_rule_retries_total"}
     # The busiest of the first scrape.
     assert shown == {"d9.test/", "d8.test/", "d7.test/", "other"}
@@ -200,7 +201,7 @@ def test_rules_and_targets_beyond_the_bound_are_one_series(tmp_path, monkeypatch
     assert told["clb_rule_response_seconds_count", tuple(sorted(other.items()))] == sum(range(7))
     # A later burst moves nothing: a series that changes places would look like a counter's reset.
     lab.totals.rules["shop/https d1.test/"] = RuleTotals({"2xx": 10_000})
-    again = samples(exposition("")[0].decode())
+    again = samples(asyncio.run(exposition(""))[0].decode())
     assert again[key] == sum(range(7)) - 1 + 10_000
 
 
