@@ -100,7 +100,8 @@ class TargetPool:
     @property
     def is_open(self) -> bool:
         """Tell whether connections and queue are at their bounds, so that nothing more is taken."""
-        return self._open >= self._config.connections and len(self._waiting) >= self._config.queue
+        busy = self._open - len(self.kept)
+        return busy >= self._config.connections and len(self._waiting) >= self._config.queue
 
     def acquire(self, exchange: Exchange, *, fresh: bool = False) -> Upstream | None:
         """Lend an idle connection at once, or None: `exchange.connected` or `dial_failed` follows.
