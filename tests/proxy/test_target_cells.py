@@ -74,5 +74,5 @@ def test_a_pool_that_nothing_is_on_any_more_is_published_once_more(serve, closin
     client = proxy.connect()
     client.send(request())
     assert client.read_answer().status == 200
-    proxy.wait_until(lambda: not proxy.listener.pools)
+    proxy.wait_until(lambda: candidate.payload not in candidate.payload._in_use)
     assert not any(share.own)
