@@ -154,7 +154,7 @@ class Node:
     def take_processes(self, reply: Mapping[str, Any]) -> None:
         """Take what the supervisor says of the processes."""
         self.processes = tuple(_process(each) for each in reply.get("processes", ()) if each.get("pid"))
-        self.draining = any(each.role == "supervisor" and each.state == "draining" for each in self.processes)
+        self.draining = bool(reply.get("draining", False))
         self.processes_at = self.wall()
 
     def forget_drained(self) -> None:
@@ -170,7 +170,7 @@ class Node:
     @property
     def workers_ready(self) -> int:
         """Workers that accept connections."""
-        return sum(process.role == "worker" and process.state == "serving" for process in self.processes)
+        return sum(process.role == "worker" and process.state == "ready" for process in self.processes)
 
     @property
     def workers_wanted(self) -> int:
@@ -231,13 +231,12 @@ class Node:
 
 
 def _process(told: Mapping[str, Any]) -> Process:
-    # The control process is asked by itself, so it serves.
     return Process(
         role=str(told["role"]),
         slot=told.get("slot"),
         pid=int(told["pid"]),
-        state=str(told.get("state", "serving")),
-        since=told.get("started_at"),
+        state=str(told["state"]),
+        since=told.get("since"),
         restarts=told.get("restarts"),
         version=told.get("version"),
         lag_ms=told.get("lag_ms"),

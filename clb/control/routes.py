@@ -123,7 +123,7 @@ def _add_reload(router: APIRouter, node: Node) -> None:
         return ReloadAnswer(
             done=not plan_only,
             config_version=int(reply.get("version", node.outline.version)),
-            changes=[PlanEntry(**entry) for entry in map(_entry, reply.get("plan", ()))],
+            changes=[PlanEntry(**entry) for entry in map(_entry, reply.get("changes", ()))],
             warnings=[str(warning) for warning in reply.get("warnings", ())],
         )
 
@@ -133,8 +133,10 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refused(reply: Mapping[str, Any]) -> ApiFault:
-    faults = str(reply.get("error", "")).splitlines()
-    return ApiFault(422, "refused", "nothing was changed: the configuration cannot be taken into service", faults)
+    errors = [str(error) for error in reply.get("errors", ())]
+    if reply.get("code") == "busy":
+        return ApiFault(409, "busy", "the node is starting or ending and takes up no configuration", errors)
+    return ApiFault(422, "refused", "nothing was changed: the configuration cannot be taken into service", errors)
 
 
 def _add_explain(router: APIRouter, node: Node) -> None:

@@ -24,11 +24,12 @@ def take_event(node: Node, event: Mapping[str, Any]) -> None:
 
 
 def _take_reload(node: Node, event: Mapping[str, Any], *, is_ok: bool) -> None:
-    errors = tuple(str(event.get("error", "")).splitlines())
+    errors = tuple(str(error) for error in event.get("errors", ()))
     changes = int(event.get("changes", 0))
-    summary = f"{changes} change{'' if changes == 1 else 's'}" if is_ok else "refused; what was in service stays"
+    summary = f"{changes} change{'' if changes == 1 else 's'}" if is_ok else "refused, what was in service stays"
+    by = f", by {event['cause']}" if event.get("cause") else ""
     told = node.events.add(
-        str(event["kind"]), errors[0] if errors else summary, version=event.get("version"), faults=len(errors)
+        str(event["kind"]), summary + by, "", version=event.get("version"), changes=changes, errors=list(errors[:10])
     )
     version = int(event.get("version", node.outline.version))
     node.last_reload = Reload(told.at, is_ok, version, summary, errors)

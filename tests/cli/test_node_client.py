@@ -20,12 +20,12 @@ def node(tmp_path):
 def test_questions_and_answers(node):
     client = NodeClient(node.path)
     assert client.get("/healthz") == {"status": "ok"}
-    node.lab.supervisor.replies["plan"] = {"ok": True, "plan": []}
+    node.lab.supervisor.replies["plan"] = {"ok": True, "changes": []}
     assert client.post("/v1/reload", {"plan_only": True})["done"] is False
 
 
 def test_a_refusal_has_its_details(node):
-    node.lab.supervisor.replies["reload"] = {"ok": False, "error": "clb.yaml:1:1: wrong"}
+    node.lab.supervisor.replies["reload"] = {"ok": False, "errors": ["clb.yaml:1:1: wrong"]}
     with pytest.raises(NodeFault, match="nothing was changed") as caught:
         NodeClient(node.path).post("/v1/reload", {})
     assert (caught.value.details, caught.value.exit_code) == (["clb.yaml:1:1: wrong"], 1)

@@ -24,14 +24,14 @@ def run(node, *words):
 
 
 def test_what_changed_is_printed(node):
-    node.lab.supervisor.replies["reload"] = {"ok": True, "version": 2, "plan": [CHANGE], "warnings": ["odd"]}
+    node.lab.supervisor.replies["reload"] = {"ok": True, "version": 2, "changes": [CHANGE], "warnings": ["odd"]}
     result = run(node)
     assert (result.exit_code, result.stderr) == (0, "warning: odd\n")
     assert result.stdout == "new listener        shop/http: 0.0.0.0:80\n1 change; configuration 2 is in service\n"
 
 
 def test_a_plan_says_that_nothing_was_done(node):
-    node.lab.supervisor.replies["plan"] = {"ok": True, "version": 1, "plan": [CHANGE, CHANGE]}
+    node.lab.supervisor.replies["plan"] = {"ok": True, "version": 1, "changes": [CHANGE, CHANGE]}
     result = run(node, "--plan")
     assert result.exit_code == 0
     assert result.stdout.endswith("2 changes planned, none made; configuration 1 is in service\n")
@@ -44,7 +44,7 @@ def test_nothing_to_do(node):
 
 
 def test_every_fault_is_printed_and_the_status_is_1(node):
-    node.lab.supervisor.replies["reload"] = {"ok": False, "error": "clb.yaml:1:1: wrong\nclb.yaml:2:2: too"}
+    node.lab.supervisor.replies["reload"] = {"ok": False, "errors": ["clb.yaml:1:1: wrong", "clb.yaml:2:2: too"]}
     result = run(node)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (

@@ -41,7 +41,7 @@ def test_every_part_is_there(lab):
     text = told(lab)
     for expected in (
         "node node-1 (region local, clb 0.1.0): ready, 1 of 2 workers, configuration 1",
-        "  worker 0     pid 11       serving, for 5s, lag 0.5 ms",
+        "  worker 0     pid 11       ready, for 5s, lag 0.5 ms",
         "  web: ECDSA for shop.example.com, expires in 30d0h (2027-02-14)",
         "listener shop/https https 0.0.0.0:443",
         "  refused: connections 1.5k, bad_host 2",

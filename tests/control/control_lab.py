@@ -200,9 +200,9 @@ class Totals(NothingCounted):
 
 
 WORKERS = (
-    {"role": "control", "pid": None},
+    {"role": "control", "pid": None, "state": "ready"},
     {"role": "supervisor", "slot": None, "pid": 10, "state": "serving"},
-    {"role": "worker", "slot": 0, "pid": 11, "state": "serving", "started_at": NOW - 5, "version": 1, "lag_ms": 0.5},
+    {"role": "worker", "slot": 0, "pid": 11, "state": "ready", "since": NOW - 5, "version": 1, "lag_ms": 0.5},
     {"role": "worker", "slot": 1, "pid": 12, "state": "starting"},
     {"role": "worker", "slot": 0, "pid": 9, "state": "draining"},
 )

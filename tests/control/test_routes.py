@@ -17,7 +17,7 @@ def test_healthz_and_readyz(lab):
 
 
 def drain(lab: Lab) -> None:
-    lab.node.take_processes({"processes": [{"role": "supervisor", "pid": 1, "state": "draining"}, WORKERS[2]]})
+    lab.node.take_processes({"processes": [WORKERS[2]], "draining": True})
 
 
 def stop_workers(lab: Lab) -> None:
@@ -54,7 +54,7 @@ def test_status_of_the_node_and_its_processes(lab):
     assert (node["workers_ready"], node["workers_wanted"]) == (1, 2)
     assert [(p["role"], p["slot"], p["state"]) for p in status["processes"]] == [
         ("supervisor", None, "serving"),
-        ("worker", 0, "serving"),
+        ("worker", 0, "ready"),
         ("worker", 1, "starting"),
         ("worker", 0, "draining"),
     ]
@@ -199,7 +199,7 @@ CHANGE = {"kind": "in_place", "where": "shop/https", "what": "weight 10 to 20", 
 
 
 def test_a_reload_tells_what_changed(lab):
-    lab.supervisor.replies["reload"] = {"ok": True, "version": 2, "plan": [CHANGE], "warnings": ["x"]}
+    lab.supervisor.replies["reload"] = {"ok": True, "version": 2, "changes": [CHANGE], "warnings": ["x"]}
     response = lab.request("POST", "/v1/reload")
     assert response.status_code == 200
     assert response.json() == {
@@ -211,13 +211,14 @@ def test_a_reload_tells_what_changed(lab):
 
 
 def test_a_plan_does_nothing(lab):
-    lab.supervisor.replies["plan"] = {"ok": True, "version": 1, "plan": []}
+    lab.supervisor.replies["plan"] = {"ok": True, "version": 1, "changes": []}
     response = lab.request("POST", "/v1/reload", json={"plan_only": True})
     assert (response.json()["done"], lab.supervisor.asked) == (False, ["plan"])
 
 
 REFUSALS = {
-    "faults": ({"ok": False, "error": "clb.yaml:1:1: wrong\nclb.yaml:2:1: too"}, 422, "refused"),
+    "faults": ({"ok": False, "errors": ["clb.yaml:1:1: wrong", "clb.yaml:2:1: too"]}, 422, "refused"),
+    "busy": ({"ok": False, "code": "busy", "errors": ["the node is draining"]}, 409, "busy"),
     "silent": (None, 503, "supervisor_silent"),
 }
 

@@ -30,10 +30,13 @@ def test_deaths_are_counted(lab):
 
 
 def test_reloads(lab):
-    take_event(lab.node, {"kind": "reloaded", "version": 2, "changes": 1})
+    take_event(lab.node, {"kind": "reloaded", "version": 2, "changes": 1, "cause": "SIGHUP"})
     assert lab.node.last_reload.summary == "1 change"
-    take_event(lab.node, {"kind": "reload_refused", "version": 2, "error": "clb.yaml:1:1: a\nclb.yaml:2:1: b"})
+    take_event(lab.node, {"kind": "reload_refused", "version": 2, "errors": ["clb.yaml:1:1: a", "clb.yaml:2:1: b"]})
     last = lab.node.last_reload
     assert (last.ok, last.version, last.errors) == (False, 2, ("clb.yaml:1:1: a", "clb.yaml:2:1: b"))
     assert lab.node.reloads == {True: 1, False: 1}
-    assert [event.cause for event in lab.node.events.after(0, 10)] == ["1 change", "clb.yaml:1:1: a"]
+    assert [event.cause for event in lab.node.events.after(0, 10)] == [
+        "1 change, by SIGHUP",
+        "refused, what was in service stays",
+    ]

@@ -155,7 +155,7 @@ def test_events_are_kept(supervisor):
 
 
 def test_a_reload_is_asked_of_the_supervisor(supervisor):
-    supervisor.replies["reload"] = {"ok": True, "version": 2, "plan": [], "warnings": []}
+    supervisor.replies["reload"] = {"ok": True, "version": 2, "changes": [], "warnings": []}
     supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
     transport = httpx.HTTPTransport(uds=str(supervisor.directory / "control.sock"))
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
