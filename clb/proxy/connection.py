@@ -220,6 +220,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Bytes that the kernel has taken on their way to the client."""
         return self.wire_out - self.transport.get_write_buffer_size()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the last word is said, and only what is written has to get out."""
+        return self.phase in _DEAF
+
     # --- what the access log asks for ---
 
     @property
@@ -410,6 +415,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                     ssl_object,
                     verify_depth=runtime.config.verify_depth,
                     min_client_key_bits=runtime.config.min_client_key_bits,
+                    is_required=runtime.config.verify_client == "required",
                 )
                 identity_lines = client_identity_headers(ssl_object)
             except ClientCertificateRefused as error:

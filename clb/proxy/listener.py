@@ -167,7 +167,12 @@ class ListenerRuntime:
     @property
     def has_open_sockets(self) -> bool:
         """Whether somebody may still be accepted."""
-        return bool(self.acceptors) or any(acceptor.is_open for acceptor in self._given_up)
+        return bool(self.acceptors) or self.gives_up_sockets
+
+    @property
+    def gives_up_sockets(self) -> bool:
+        """Whether this process still has a socket that it gave up."""
+        return any(acceptor.is_open for acceptor in self._given_up)
 
     # --- changes ---
 
@@ -207,7 +212,7 @@ class ListenerRuntime:
             exchange = connection.exchange
             if exchange is not None and exchange.upgraded:
                 exchange.answer_complete(is_reusable=False)
-            else:
+            elif not connection.is_ending:
                 connection.abort()
 
     def forget(self) -> None:

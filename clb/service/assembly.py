@@ -12,6 +12,7 @@ changes at one moment.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from clb.service.surroundings import Surroundings
 
 _RULES_IN_A_STEP = 10
 _TARGETS_IN_A_STEP = 500
+_LOOK_EVERY_S = 0.02
 
 
 @dataclass(slots=True)
@@ -167,6 +169,7 @@ class Assembly:
                 self.draining.remove_target(name, candidate, until)
             if number % _RULES_IN_A_STEP == 0:
                 yield
+        self._forget_rows(change.outline)
 
     def _swap(self, change: Change) -> list[tuple[str, Candidate[TargetPool]]]:
         """Change listeners, all at once; return the targets of rules that are gone."""
@@ -210,6 +213,12 @@ class Assembly:
             each.gate,
         )
 
+    def _forget_rows(self, outline: Outline) -> None:
+        share = self._surroundings.node.share
+        if outline.rows:
+            left = [*self.draining.targets, *(key for key, _ in self.draining.listeners)]
+            share.rows = {**{key: share.rows[key] for key in left if key in share.rows}, **outline.rows}
+
     # --- while it serves ---
 
     def every_listener(self) -> Iterator[tuple[str, ListenerRuntime]]:
@@ -243,6 +252,11 @@ class Assembly:
         for _, runtime in self.every_listener():
             runtime.stop_accepting(refuses=refuses)
             runtime.drain()
+
+    async def sockets_closed(self) -> None:
+        """Wait until this process has none of the sockets that it gave up."""
+        while any(runtime.gives_up_sockets for _, runtime in self.every_listener()):  # noqa: ASYNC110 - the loop closes
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     @property
     def is_done(self) -> bool:

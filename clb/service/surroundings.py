@@ -10,9 +10,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 from clb.metering.cells import Cells
+from clb.observe.access_log import AccessLogger
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
-from clb.proxy.listener import AccessLogger, EventLog
+from clb.proxy.listener import EventLog
 
 
 @dataclass(slots=True)

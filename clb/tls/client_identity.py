@@ -59,6 +59,10 @@ class ClientCertificateRefused(ClbError):
     side, client_status = Side.DOWNSTREAM, None
 
 
+class NoCertificate(ClientCertificateRefused):
+    """None was shown: the handshake began before the listener required one."""
+
+
 class ChainTooLong(ClientCertificateRefused):
     """More intermediates than `verify_depth`."""
 
@@ -75,7 +79,9 @@ class UnreadableCertificate(ClientCertificateRefused):
     """A field that cannot be read cannot be checked or passed on either."""
 
 
-def check_client_chain(ssl_object: ssl.SSLObject, *, verify_depth: int, min_client_key_bits: int) -> None:
+def check_client_chain(
+    ssl_object: ssl.SSLObject, *, verify_depth: int, min_client_key_bits: int, is_required: bool = False
+) -> None:
     """Refuse what OpenSSL does not: call once, when the handshake is finished.
 
     The policy `documented` needs security level 0, at which OpenSSL takes RSA-512 and MD5 from clients too.
@@ -83,6 +89,8 @@ def check_client_chain(ssl_object: ssl.SSLObject, *, verify_depth: int, min_clie
     """
     chain = _verified_chain(ssl_object)
     if not chain:
+        if is_required and ssl_object.getpeercert(binary_form=True) is None:
+            raise NoCertificate("the client showed no certificate")
         return
     intermediates = len(chain) - 2
     if intermediates > verify_depth:

@@ -131,9 +131,11 @@ class LiveProxy:
         self._clients.append(client)
         return client
 
-    def reload(self, document: dict[str, Any] | None = None, **keys: Any) -> None:
+    def reload(
+        self, document: dict[str, Any] | None = None, *, node: dict[str, Any] | None = None, **keys: Any
+    ) -> None:
         """Change over to another site, given by its keys or whole."""
-        self._file.write_text(yaml.safe_dump(document or site(self._material, **keys)))
+        self._file.write_text(yaml.safe_dump({"node": node or {}, **(document or site(self._material, **keys))}))
         self._bundle = read_bundle(self._file, self._reader)
         asyncio.run_coroutine_threadsafe(self._activate(), self._loop).result(WAIT_S)
 

@@ -22,6 +22,10 @@ class TlsMaterial:
         self.certificate, self.private_key = directory / "web.pem", directory / "web.key"
         server.cert_chain_pems[0].write_to_path(self.certificate)
         server.private_key_pem.write_to_path(self.private_key)
+        renewed = self._authority.issue_cert(HOST, "*.example.com", key_type=trustme.KeyType.RSA)
+        self.renewed_certificate, self.renewed_key = directory / "renewed.pem", directory / "renewed.key"
+        renewed.cert_chain_pems[0].write_to_path(self.renewed_certificate)
+        renewed.private_key_pem.write_to_path(self.renewed_key)
         self.clients_ca = directory / "clients-ca.pem"
         self._clients_authority.cert_pem.write_to_path(self.clients_ca)
 

@@ -1,0 +1,167 @@
+"""Take a worker from one configuration to the next, in two phases.
+
+Owns:      the order of the supervisor's words on changes, the files and sockets that come with them.
+Elsewhere: building and swapping (assembly.py); the other side (change.py); the messages (supervisor.py).
+
+The words are worked off one after another. What was prepared when another change took place in between is prepared
+again before it is activated: it was built beside a state that is no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from clb.observe.access_log import AccessLogger, open_access_log
+from clb.observe.logging import fields
+from clb.service.assembly import Assembly, Change
+from clb.service.bundle import Keys, Outline
+from clb.service.bundle_files import BundleReader, close_files
+from clb.service.channel import Message
+from clb.service.steps import in_steps
+from clb.service.surroundings import Surroundings
+from clb.tls.contexts import ContextFault
+
+_logger = logging.getLogger(__name__)
+
+_Place = tuple[str, int]
+"""A listener's key and a worker slot."""
+
+
+@dataclass(slots=True)
+class _Prepared:
+    outline: Outline
+    keys: Keys = field(repr=False)
+    change: Change
+    beside: Outline
+    """What was in service when it was built."""
+    access_log: AccessLogger | None
+    """The new one, if it is another."""
+    sockets: dict[_Place, socket.socket]
+    releases: list[_Place]
+
+    def close(self) -> None:
+        """Give it up."""
+        for sock in self.sockets.values():
+            sock.close()
+        if self.access_log is not None:
+            self.access_log.close()
+
+
+class Renewal:
+    """One for the life of a worker."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        surroundings: Surroundings,
+        reader: BundleReader,
+        outline: Outline,
+        send: Callable[[Message], None],
+    ) -> None:
+        self.outline = outline
+        """What is in service."""
+        self._assembly = assembly
+        self._surroundings = surroundings
+        self._reader = reader
+        self._send = send
+        self._prepared: dict[int, _Prepared] = {}
+        self._words: asyncio.Queue[tuple[Message, list[int]]] = asyncio.Queue()
+        self._task = surroundings.loop.create_task(self._work())
+
+    def received(self, message: Message, files: list[int]) -> None:
+        """Take one of prepare, activate and discard; the files are this object's to close."""
+        self._words.put_nowait((message, files))
+
+    def stop(self) -> None:
+        """Change nothing any more."""
+        self._task.cancel()
+        for prepared in self._prepared.values():
+            prepared.close()
+        self._prepared.clear()
+        while not self._words.empty():
+            close_files(*self._words.get_nowait()[1])
+
+    async def _work(self) -> None:
+        while True:
+            message, files = await self._words.get()
+            version = int(message["version"])
+            try:
+                if message["type"] == "prepare":
+                    await self._prepare(version, message, files)
+                elif message["type"] == "activate":
+                    await self._activate(version)
+                elif (prepared := self._prepared.pop(version, None)) is not None:
+                    prepared.close()
+            except (ContextFault, OSError, ValueError) as error:
+                self._refuse(version, str(error))
+            except Exception as error:
+                # A defect must not leave the supervisor waiting, and what is in service goes on.
+                _logger.exception("a change failed", extra=fields(version=version))
+                self._refuse(version, f"a worker failed: {type(error).__name__}")
+
+    def _refuse(self, version: int, error: str) -> None:
+        self._send({"type": "refused", "version": version, "error": error})
+
+    async def _prepare(self, version: int, message: Message, files: list[int]) -> None:
+        outline_file, keys_file, *numbers = files
+        sockets = {
+            (place["listener"], place["slot"]): socket.socket(fileno=number)
+            for place, number in zip(message["sockets"], numbers, strict=True)
+        }
+        try:
+            outline = await in_steps(self._reader.outline_in_steps(outline_file))
+            keys = await in_steps(self._reader.keys_in_steps(keys_file))
+            change = await in_steps(self._assembly.prepare(outline, keys))
+            access_log = self._open_access_log(outline)
+        except BaseException:
+            for sock in sockets.values():
+                sock.close()
+            raise
+        finally:
+            close_files(outline_file, keys_file)
+        releases = [(place["listener"], place["slot"]) for place in message["releases"]]
+        self._prepared[version] = _Prepared(outline, keys, change, self.outline, access_log, sockets, releases)
+        self._send({"type": "prepared", "version": version})
+
+    def _open_access_log(self, outline: Outline) -> AccessLogger | None:
+        new = outline.config.node.access_log
+        if new == self.outline.config.node.access_log:
+            return None
+        return open_access_log(str(new.path), new.format, self._surroundings.clock.wall)
+
+    async def _activate(self, version: int) -> None:
+        prepared = self._prepared.pop(version, None)
+        if prepared is None:
+            raise ValueError(f"version {version} was not prepared")
+        if prepared.beside is not self.outline:
+            prepared.change = await in_steps(self._assembly.prepare(prepared.outline, prepared.keys))
+        steps = self._assembly.activate(prepared.change)
+        next(steps)
+        self.outline = prepared.outline
+        self._surroundings.node.configure(prepared.outline.config.node.limits)
+        self._log_to(prepared.access_log)
+        await self._move(prepared)
+        await in_steps(steps)
+        await self._assembly.sockets_closed()
+        self._send({"type": "active", "version": version})
+
+    async def _move(self, prepared: _Prepared) -> None:
+        """Accept where the listeners are now."""
+        listeners = self._assembly.listeners
+        for (key, slot), sock in prepared.sockets.items():
+            listeners[key].stop_accepting([slot], refuses=False)
+            await listeners[key].accept_on(self._surroundings.loop, sock, slot)
+        for key, slot in prepared.releases:
+            listeners[key].stop_accepting([slot], refuses=False)
+
+    def _log_to(self, access_log: AccessLogger | None) -> None:
+        if access_log is None:
+            return
+        old, self._surroundings.access_log = self._surroundings.access_log, access_log
+        for _, runtime in self._assembly.every_listener():
+            runtime.log_to(access_log)
+        old.close()
