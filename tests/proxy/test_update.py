@@ -29,7 +29,6 @@ def servers(closing):
 def held(closing):
     """A real server that answers when it is told to; the second value tells it."""
     may_answer = threading.Event()
-    closing.callback(may_answer.set)
 
     def script(conversation):
         while True:
@@ -37,7 +36,9 @@ def held(closing):
             may_answer.wait(WAIT_S)
             conversation.send(OK)
 
-    return closing.enter_context(RealServer(script=script)), may_answer
+    server = closing.enter_context(RealServer(script=script))
+    closing.callback(may_answer.set)
+    return server, may_answer
 
 
 def target_of(proxy, port):

@@ -1,8 +1,9 @@
-"""Make the certificate builders of tests/certificates importable."""
+"""Make the helper modules of this folder, and those of tests/certificates and tests/control, importable."""
 
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "certificates"))
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "control"))
