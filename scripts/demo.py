@@ -168,7 +168,7 @@ def print_how_to_try(listeners: list[Listener], target_ports: list[int], certifi
 def run(config_path: Path, certificates: Path) -> int:
     config = load(config_path)
     listeners, target_ports = listeners_of(config), target_ports_of(config)
-    refuse_taken_ports([*target_ports, *(listener.port for listener in listeners)])
+    refuse_taken_ports([*target_ports, config.admin.port, *(listener.port for listener in listeners)])
     processes = Processes(StopSignals(), config.node.drain_timeout)
     try:
         for number, port in enumerate(target_ports, start=1):

@@ -16,6 +16,7 @@ import yaml
 
 from benchmarks import site as contract
 from benchmarks.material import HOST
+from benchmarks.processes import free_ports
 from benchmarks.site import Launch, Site
 
 
@@ -43,7 +44,8 @@ def render(site: Site) -> dict[str, Any]:
 def prepare(site: Site) -> Launch:
     """Write the configuration and say how clb is started with it."""
     path = site.directory / "clb.yaml"
-    path.write_text(yaml.safe_dump(render(site), sort_keys=False))
+    document = {**render(site), "admin": {"port": free_ports(1)[0]}}
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
     command = os.environ.get("BENCH_CLB", str(Path(sys.executable).with_name("clb")))
     return Launch([command, "serve", "--config", str(path)])
 

@@ -11,38 +11,50 @@ microsecond do not see each other. That is what a count of work under way is wor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 _US_PER_S = 1_000_000
+
+
+class Columns(Protocol):
+    """One process's view of the table."""
+
+    @property
+    def own(self) -> memoryview:
+        """The column that this process writes."""
+
+    @property
+    def others(self) -> Sequence[memoryview]:
+        """Those of the other workers that are alive."""
 
 
 class SharedLoad:
     """One target's row, seen from one worker."""
 
-    __slots__ = ("_in_flight", "_latency", "_others", "_own")
+    __slots__ = ("_columns", "_in_flight", "_latency")
 
-    def __init__(self, own: memoryview, others: Sequence[memoryview], in_flight_place: int, latency_place: int) -> None:
-        self._own = own
-        self._others = tuple(others)
+    def __init__(self, columns: Columns, in_flight_place: int, latency_place: int) -> None:
+        self._columns = columns
         self._in_flight = in_flight_place
         self._latency = latency_place
 
     def publish(self, in_flight: int) -> None:
         """Say how much this worker has under way."""
-        self._own[self._in_flight] = in_flight
+        self._columns.own[self._in_flight] = in_flight
 
     def publish_latency(self, latency_s: float) -> None:
         """Say what this worker thinks of the target's latency."""
-        self._own[self._latency] = int(latency_s * _US_PER_S)
+        self._columns.own[self._latency] = int(latency_s * _US_PER_S)
 
     def elsewhere(self) -> int:
         """How much the other workers have under way."""
         place = self._in_flight
         work: int = 0
-        for column in self._others:
+        for column in self._columns.others:
             work += column[place]
         return work
 
     def latency_elsewhere_s(self) -> float | None:
         """The mean of what the other workers think of its latency; None if none of them knows it."""
-        known = [latency for column in self._others if (latency := column[self._latency])]
+        known = [latency for column in self._columns.others if (latency := column[self._latency])]
         return sum(known) / len(known) / _US_PER_S if known else None

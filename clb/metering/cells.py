@@ -66,14 +66,19 @@ class TargetField(IntEnum):
     """A `TargetState`."""
     SINCE_MS = 5
     """When the state began: milliseconds since the epoch; slow start counts from it."""
-    OPENINGS = 6
-    """How often the worker's breaker for the target opened: connections and queue were at their bounds."""
-    AVOIDED = 7
-    """Requests that were kept from a connection which the real server had closed or was about to."""
     UNTIL_MS = 6
     """When the last ejection ends or ended, on the same clock; 0 = there was none."""
     EJECTIONS = 7
     """How often it has been ejected, less what good service took off."""
+
+
+class TargetCount(IntEnum):
+    """More of a target's row, in the workers' columns: counted since the worker started."""
+
+    OPENINGS = 6
+    """How often its breaker for the target opened: connections and queue were at their bounds."""
+    AVOIDED = 7
+    """Requests that were kept from a connection which the real server had closed or was about to."""
 
 
 class TargetState(IntEnum):

@@ -52,6 +52,17 @@ class KeyedCells:
             digest.update(b"%d:%b" % (len(part), part))
         return (int.from_bytes(digest.digest(), "big") & _FINGERPRINT or 2) | is_lasting
 
+    def forget(self, column: int) -> None:
+        """Its process is gone: what it counted is over, and it does not stand beside the living any more.
+
+        What it let through was let through, so its rates stay for whoever has the column next.
+        """
+        base = column * self.width
+        if self.numbers[base]:
+            start, size = base + self.counts_at, self.sets * _COUNT_SET
+            self.numbers[start : start + size] = memoryview(bytes(size * 8)).cast("q")
+            self.numbers[base] = 0
+
 
 class KeyedColumn:
     """One process's part of the table, and what it sees of the others."""
@@ -61,10 +72,7 @@ class KeyedColumn:
         self.base = column * cells.width
         self.others: tuple[int, ...] = ()
         """Where the columns of the other living processes begin."""
-        if cells.numbers[self.base]:
-            # What a predecessor counted is over with it. What it let through was let through, so the rates stay.
-            start, size = self.base + cells.counts_at, cells.sets * _COUNT_SET
-            cells.numbers[start : start + size] = memoryview(bytes(size * 8)).cast("q")
+        cells.forget(column)
         self.refresh(now_ms)
 
     def refresh(self, now_ms: int) -> None:

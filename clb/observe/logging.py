@@ -140,11 +140,35 @@ class _Handler(logging.StreamHandler[TextIO]):
     """A class of its own, so that `configure` finds what it installed before."""
 
 
-def configure(format: str = "text", level: str = "info", stream: TextIO | None = None) -> None:
-    """Send every logger's events at `level` and above to `stream` (stderr) as `text` or `json`."""
+class _ContextFilter(logging.Filter):
+    """Put the same fields behind those of each event."""
+
+    def __init__(self, context: Mapping[str, object]) -> None:
+        super().__init__()
+        self._context = context
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        own = getattr(record, "fields", {})
+        record.fields = {**own, **{name: value for name, value in self._context.items() if name not in own}}
+        return True
+
+
+def configure(
+    format: str = "text",
+    level: str = "info",
+    stream: TextIO | None = None,
+    context: Mapping[str, object] | None = None,
+) -> None:
+    """Send every logger's events at `level` and above to `stream` (stderr) as `text` or `json`.
+
+    Args:
+        context: fields of every event, such as which process it is of.
+    """
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter({"text": TextFormatter, "json": JsonFormatter}[format]())
     handler.addFilter(SecretFilter())
+    if context:
+        handler.addFilter(_ContextFilter(context))
     root = logging.getLogger()
     for installed in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(installed)

@@ -52,11 +52,10 @@ class IdleConnections:
         self._most = most
         self.limit.configure(timeout_s)
         self._choose_shelf()
-        old = self.aside + self.recent
-        self.aside.clear()
-        self.recent.clear()
-        self.aside += old[max(0, len(old) - most) :]
-        self._retire(old[: max(0, len(old) - most)], has_witness=False)
+        old = [*self.aside, *self.recent][: max(0, len(self) - most)]
+        self.aside[:] = [one for one in self.aside if one not in old]
+        self.recent[:] = [one for one in self.recent if one not in old]
+        self._retire(old, has_witness=False)
         if not most:
             self.give_up_witness()
 

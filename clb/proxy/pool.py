@@ -100,7 +100,8 @@ class TargetPool:
     @property
     def is_open(self) -> bool:
         """Tell whether connections and queue are at their bounds, so that nothing more is taken."""
-        return self._open >= self._config.connections and len(self._waiting) >= self._config.queue
+        busy = self._open - len(self.kept)
+        return busy >= self._config.connections and len(self._waiting) >= self._config.queue
 
     def acquire(self, exchange: Exchange, *, fresh: bool = False) -> Upstream | None:
         """Lend an idle connection at once, or None: `exchange.connected` or `dial_failed` follows.
@@ -148,7 +149,7 @@ class TargetPool:
         if upstream not in self._connections:
             return
         self._connections.remove(upstream)
-        self._closed_one()
+        self._open -= 1
         self.kept.lost(upstream, self._loop.time())
         self._serve_queue()
 
@@ -161,6 +162,7 @@ class TargetPool:
     def sweep(self, now: float) -> None:
         """Retire connections that are idle for too long, look after the queue, and publish what is under way."""
         if not self._open:
+            # Not before, or what is published last would be what was under way when the last connection went.
             self._in_use.discard(self)
         self.kept.sweep(now, has_room=self._open < self._config.connections)
         self._was_open = self._was_open and self.is_open
@@ -231,11 +233,8 @@ class TargetPool:
             upstream.close()
             self.forget(upstream)
         else:
-            self._closed_one()
+            self._open -= 1
             self._serve_queue()
-
-    def _closed_one(self) -> None:
-        self._open -= 1  # The next sweep takes the pool out of those in use, when all that was on it is over.
 
     def _dial_error(self, error: OSError) -> ClbError:
         where = self.label.decode()

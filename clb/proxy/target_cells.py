@@ -1,47 +1,35 @@
-"""A rule's targets in the numbers that the node's processes share.
+"""A target in the numbers that the node's processes share.
 
-Owns:      which of a target's numbers a worker publishes, and when: every half second, and the work under way at once
-           where a scheduler counts the whole node's.
-Elsewhere: the table (metering/cells.py); what a scheduler makes of the sums (balancing/shared_load.py).
+Owns:      which of its numbers a worker publishes every half second, and the row in which schedulers look.
+Elsewhere: the table (metering/cells.py); the worker's column (node_share.py); work under way, which a scheduler that
+           counts the whole node's publishes at once (balancing/shared_load.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.shared_load import SharedLoad
-from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, target_key
+from clb.metering.cells import FIELDS, TargetCount, TargetField
 
 if TYPE_CHECKING:
+    from clb.proxy.node_share import NodeShare
     from clb.proxy.pool import TargetPool
-    from clb.proxy.rule import RuleRuntime
-
-COUNTS_WHOLE_NODE = frozenset({"least_conn", "p2c_ewma"})
-"""Schedulers that need to know what the other workers have under way."""
 
 
-def join_cells(rule: RuleRuntime, key: str, cells: Cells, column: int, rows: Mapping[str, int]) -> None:
-    """Let a rule's targets be counted over the whole node; to be called again when its targets or scheduler change.
+def join_cells(candidate: Candidate[TargetPool], key: str, share: NodeShare) -> None:
+    """Let a target be counted over the whole node, if it has a row; `key` is its `target_key`.
 
-    `key` is the rule's (`metering.cells.rule_key`), `column` this worker's.
+    To be called before a scheduler is made of it.
     """
-    others = [each for index, each in enumerate(cells.columns) if index not in (CONTROL, column)]
-    own = cells.columns[column]
-    is_asked_for = bool(others) and rule.config.scheduler in COUNTS_WHOLE_NODE
-    for candidate in rule.candidates:
-        row = rows.get(target_key(key, candidate.identity))
-        candidate.shared = None
-        candidate.payload.report = None
-        if row is None:
-            continue
-        place = row * FIELDS
-        candidate.payload.report = partial(publish, candidate, own[place : place + FIELDS])
-        if is_asked_for:
-            candidate.shared = SharedLoad(own, others, place + TargetField.IN_FLIGHT, place + TargetField.LATENCY_US)
-    rule.scheduler.update(rule.candidates)
+    row = share.rows.get(key)
+    if row is None:
+        return
+    place = row * FIELDS
+    candidate.payload.report = partial(publish, candidate, share.own[place : place + FIELDS])
+    candidate.shared = SharedLoad(share, place + TargetField.IN_FLIGHT, place + TargetField.LATENCY_US)
 
 
 def publish(candidate: Candidate[TargetPool], cells: memoryview) -> None:
@@ -50,5 +38,5 @@ def publish(candidate: Candidate[TargetPool], cells: memoryview) -> None:
     cells[TargetField.IN_FLIGHT] = candidate.in_flight
     cells[TargetField.PENDING] = pool.waiting
     cells[TargetField.CONNECTIONS] = pool.open_connections
-    cells[TargetField.OPENINGS] = pool.openings
-    cells[TargetField.AVOIDED] = pool.kept.avoided
+    cells[TargetCount.OPENINGS] = pool.openings
+    cells[TargetCount.AVOIDED] = pool.kept.avoided

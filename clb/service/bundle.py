@@ -43,6 +43,8 @@ class Outline:
     """Which of the base contexts that were made before the fork a listener uses (by `listener_key`)."""
     rows: Mapping[str, int]
     """Rows of the shared cells, by the keys of metering/cells.py."""
+    admin: CertificateFacts | None = None
+    """Certificate of the management address, if it has TLS."""
 
 
 @dataclass(frozen=True, slots=True)

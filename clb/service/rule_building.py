@@ -62,7 +62,7 @@ class RuleBuilder:
     def build(self, rule: Rule, side: ListenerSide, known: KnownCandidates) -> RuleRuntime:
         """Build a rule."""
         candidates = self.candidates(rule, side, known)
-        runtime = RuleRuntime(
+        return RuleRuntime(
             name=rule.domain + rule.url,
             config=rule,
             candidates=candidates,
@@ -72,18 +72,10 @@ class RuleBuilder:
             ledger=RuleLedger(),
             gate=self.gate(rule, side),
         )
-        self.join(runtime, side)
-        return runtime
 
     def scheduler(self, rule: Rule, candidates: tuple[Candidate[TargetPool], ...]) -> Scheduler[TargetPool]:
         """Return the scheduler that a rule asks for."""
         return create_scheduler(rule.scheduler, candidates, secrets.randbelow, self._surroundings.clock.now)
-
-    def join(self, runtime: RuleRuntime, side: ListenerSide) -> None:
-        """Let a rule's targets be counted over the whole node; its scheduler looks at them anew."""
-        cells, node = self._surroundings.cells, self._surroundings.node
-        if cells is not None:
-            join_cells(runtime, side.rule_key(runtime.config), cells, self._surroundings.column, node.share.rows)
 
     def candidates(self, rule: Rule, side: ListenerSide, known: KnownCandidates) -> tuple[Candidate[TargetPool], ...]:
         """Return the candidates of a rule, those that are known as they are."""
@@ -98,7 +90,9 @@ class RuleBuilder:
         connect_s = side.config.timeouts.connect
         in_use = self._surroundings.node.pools
         pool = TargetPool(self._surroundings.loop, target.address, target.port, rule.pool, connect_s, in_use)
-        return Candidate(target.address, target.port, target.weight, pool)
+        candidate = Candidate(target.address, target.port, target.weight, pool)
+        join_cells(candidate, target_key(side.rule_key(rule), candidate.identity), self._surroundings.node.share)
+        return candidate
 
     def gate(self, rule: Rule, side: ListenerSide) -> RequestGate | None:
         """Return what stands before a rule's requests, if anything does."""
@@ -155,7 +149,6 @@ class RuleChange:
         has_new_choice = self._renew_candidates(runtime, rule)
         if old.scheduler != rule.scheduler:
             runtime.scheduler = self._builder.scheduler(rule, runtime.candidates)
-            self._builder.join(runtime, self._side)
         elif has_new_choice:
             runtime.scheduler.update(runtime.candidates)
         if old.session != rule.session:
@@ -172,8 +165,6 @@ class RuleChange:
         """Put the candidates in; tell whether schedulers have to look at them again."""
         has_new_choice = runtime.candidates != self._candidates
         runtime.candidates = self._candidates
-        if has_new_choice:
-            self._builder.join(runtime, self._side)
         connect_s = self._side.config.timeouts.connect
         for candidate, target in zip(self._candidates, rule.targets, strict=True):
             if candidate.weight != target.weight:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -12,6 +13,14 @@ from hypothesis import strategies as st
 from clb.balancing.candidate import Candidate
 from clb.balancing.least_conn import LeastConnections
 from clb.balancing.shared_load import SharedLoad
+
+
+@dataclass
+class View:
+    """The table as one worker sees it."""
+
+    own: memoryview
+    others: list[memoryview]
 
 
 def group(*states: tuple[int, int]) -> list[Candidate[None]]:
@@ -99,7 +108,7 @@ def whole_node(workers: int, weights: tuple[int, ...]) -> list[tuple[list[Candid
         members = group(*((0, weight) for weight in weights))
         others = [column for index, column in enumerate(cells) if index != own]
         for at, member in enumerate(members):
-            member.shared = SharedLoad(cells[own], others, at * 8, at * 8 + 3)
+            member.shared = SharedLoad(View(cells[own], others), at * 8, at * 8 + 3)
         node.append((members, LeastConnections(members, Random(own).randrange)))
     return node
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -12,6 +13,14 @@ from hypothesis import strategies as st
 from clb.balancing.candidate import Candidate
 from clb.balancing.p2c_ewma import EXPLORE_EVERY, PowerOfTwo
 from clb.balancing.shared_load import SharedLoad
+
+
+@dataclass
+class View:
+    """The table as one worker sees it."""
+
+    own: memoryview
+    others: list[memoryview]
 
 
 class Clock:
@@ -177,7 +186,7 @@ def test_everybody_is_asked_now_and_then(latencies: list[float], seed: int) -> N
 
 def shared(columns: list[memoryview], own: int, member: Candidate[None]) -> None:
     others = [column for index, column in enumerate(columns) if index != own]
-    member.shared = SharedLoad(columns[own], others, member.port * 8, member.port * 8 + 3)
+    member.shared = SharedLoad(View(columns[own], others), member.port * 8, member.port * 8 + 3)
 
 
 def columns(count: int) -> list[memoryview]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from clb.balancing.shared_load import SharedLoad
+
+
+@dataclass
+class View:
+    """The table as one worker sees it."""
+
+    own: memoryview
+    others: list[memoryview]
 
 
 def columns(count: int) -> list[memoryview]:
@@ -11,7 +21,7 @@ def columns(count: int) -> list[memoryview]:
 
 def test_the_own_column_is_written_and_the_others_are_read() -> None:
     own, *others = columns(3)
-    load = SharedLoad(own, others, 8, 11)
+    load = SharedLoad(View(own, others), 8, 11)
     others[0][8], others[1][8] = 3, 4
     load.publish(5)
     assert (own[8], load.elsewhere()) == (5, 7)
@@ -19,7 +29,7 @@ def test_the_own_column_is_written_and_the_others_are_read() -> None:
 
 def test_latency_is_the_mean_of_those_who_know_it() -> None:
     own, *others = columns(4)
-    load = SharedLoad(own, others, 8, 11)
+    load = SharedLoad(View(own, others), 8, 11)
     assert load.latency_elsewhere_s() is None
     others[0][11], others[2][11] = 10_000, 30_000
     assert load.latency_elsewhere_s() == 0.02

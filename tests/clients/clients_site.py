@@ -18,7 +18,8 @@ PAGE = b"""<!doctype html><title>real server</title><p id="text">before</p><scri
 SCRIPT = b"""document.getElementById("text").textContent = "written by " + "a script";"""
 
 CONFIG = """
-node: {{state_dir: {folder}/state, access_log: {{format: json}}}}
+node: {{state_dir: {folder}/state, access_log: {{format: json}}, workers: 1}}
+admin: {{port: {ports[4]}}}
 certificates:
   rsa: {{type: server, certificate: rsa.pem, private_key: rsa.key}}
   ecdsa: {{type: server, certificate: ecdsa.pem, private_key: ecdsa.key}}
@@ -88,8 +89,8 @@ class Site:
         self._real_server = ThreadingHTTPServer(("127.0.0.1", 0), _RealServer)
         self._real_server.daemon_threads = True
         threading.Thread(target=self._real_server.serve_forever, daemon=True).start()
-        ports = free_ports(4)
-        self.ports = dict(zip(("rsa", "ecdsa", "required", "optional"), ports, strict=True))
+        ports = free_ports(5)
+        self.ports = dict(zip(("rsa", "ecdsa", "required", "optional"), ports, strict=False))
         config = folder / "clb.yaml"
         config.write_text(CONFIG.format(folder=folder, ports=ports, real=self._real_server.server_address[1]))
         self.clb = Serving(config)

@@ -46,10 +46,11 @@ class Serving:
             reader.start()
         self.wait_for("ready")
 
-    @property
-    def pid(self) -> int:
-        """Of the process that serves."""
-        return self._process.pid
+    def pids(self) -> list[int]:
+        """Of the supervisor and its children."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [pid, *map(int, children.split())]
 
     @staticmethod
     def _read(stream: Iterable[str], lines: list[str]) -> None:

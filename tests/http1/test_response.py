@@ -290,3 +290,25 @@ def test_what_is_accepted_h11_reads_in_the_same_way(head: bytes, method: bytes) 
         again += b"Transfer-Encoding: chunked\r\n"
     theirs_again, body_again = h11_response(again + b"\r\n", method)
     assert (theirs_again.status_code, body_again) == (theirs.status_code, body)
+
+
+KEEP_ALIVES = {  # case: (fields, what the real server says of idle connections)
+    "absent": (b"", 0),
+    "timeout": (b"Keep-Alive: timeout=5\r\n", 5),
+    "among_others": (b"Keep-Alive: max=100, timeout=15\r\n", 15),
+    "no_space": (b"Keep-Alive: timeout=15,max=100\r\n", 15),
+    "two_fields": (b"Keep-Alive: max=100\r\nKeep-Alive: timeout=15\r\n", 15),
+    "other_case": (b"keep-alive: Timeout=15\r\n", 15),
+    "longer_name": (b"Keep-Alive: xtimeout=15\r\n", 0),
+    "no_number": (b"Keep-Alive: timeout=soon\r\n", 0),
+    "a_number_and_more": (b"Keep-Alive: timeout=15s\r\n", 0),
+    "too_long": (b"Keep-Alive: timeout=1000000\r\n", 0),
+}
+
+
+@pytest.mark.parametrize(("fields", "timeout_s"), KEEP_ALIVES.values(), ids=KEEP_ALIVES)
+def test_what_a_real_server_says_of_idle_connections(fields, timeout_s):
+    response = read_response_head(b"HTTP/1.1 200 OK\r\n%bContent-Length: 2\r\n\r\n" % fields, b"GET")
+    assert response.idle_timeout_s == timeout_s
+    assert b"keep-alive" not in response.lines.lower()
+    assert response.keep_alive

@@ -45,3 +45,19 @@ def test_a_successor_forgets_the_counts_of_its_predecessor() -> None:
     assert SharedCounts(observer).total(key) == 1
     SharedCounts(KeyedColumn(cells, 1, NOW))
     assert SharedCounts(observer).total(key) == 0
+
+
+def test_a_column_that_is_forgotten_is_seen_by_nobody() -> None:
+    cells = KeyedCells(3, sets=4)
+    gone, observer = KeyedColumn(cells, 1, NOW), KeyedColumn(cells, 2, NOW)
+    key = cells.fingerprint(b"a")
+    SharedCounts(gone).add(key)
+    observer.refresh(NOW)
+    assert observer.others == (gone.base,)
+    cells.forget(1)
+    cells.forget(1)
+    observer.refresh(NOW)
+    assert observer.others == ()
+    KeyedColumn(cells, 1, NOW)
+    observer.refresh(NOW)
+    assert SharedCounts(observer).total(key) == 0

@@ -21,15 +21,30 @@ COMMAND = [sys.executable, "-W", "default", "-c", "from clb.cli.main import main
 COMPLAINTS = ("Traceback", "Fatal error", "never awaited", "was destroyed", "Exception", "Warning")
 
 
-def write_site(material: TlsMaterial, file: Path, *, node: dict[str, Any] | None = None, **keys: Any) -> dict[str, int]:
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def write_site(
+    material: TlsMaterial,
+    file: Path,
+    *,
+    node: dict[str, Any] | None = None,
+    admin: dict[str, Any] | None = None,
+    **keys: Any,
+) -> dict[str, int]:
     """Write a configuration with ports that were free a moment ago; return them by listener."""
     document = site(material, **keys)
-    document["node"] = {"state_dir": str(file.parent / "state"), "access_log": {"format": "off"}, **(node or {})}
+    common = {"state_dir": str(file.parent / "state"), "access_log": {"format": "off"}, "workers": 1}
+    document["node"] = {**common, **(node or {})}
+    document["admin"] = {"port": free_port(), **(admin or {})}
     ports = {}
     for listener in document["load_balancers"][0]["listeners"]:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            listener["port"] = ports[listener["name"]] = sock.getsockname()[1]
+        listener["port"] = ports[listener["name"]] = free_port()
     file.write_text(yaml.safe_dump(document))
     return ports
 
@@ -109,9 +124,26 @@ class ClbProcess:
         self._reader.join(WAIT_S)
         return status
 
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        return self._process.pid
+
+    def workers(self) -> list[int]:
+        """Ids of the workers that are there, in the order in which they began to serve."""
+        return self._children("worker serves", "worker")
+
+    def control(self) -> int:
+        """Id of the control process."""
+        return self._children("control process started", "control")[-1]
+
+    def _children(self, event: str, name: str) -> list[int]:
+        pids = [int(line.split(f" {name}=")[1].split()[0]) for line in self.lines if f": {event} " in line]
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
     def memory_kib(self, name: str) -> int:
-        """A line of /proc/PID/status: VmRSS now, VmHWM at most so far."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        """A line of /proc/PID/status of the (last) worker: VmRSS now, VmHWM at most so far."""
+        status = Path(f"/proc/{self.workers()[-1]}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith(name))
         return int(line.split()[1])
 

@@ -278,3 +278,49 @@ def test_an_http_1_0_real_server_may_keep_its_connection(serve, closing):
     client = serve(targets=[server.port]).connect()
     assert [client.ask().status for _ in range(3)] == [200] * 3
     assert len(server.conversations) == 1
+
+
+def set_available(proxy, index, available):
+    (rule_,) = proxy.listener.rules
+    rule_.candidates[index].available = available
+    rule_.scheduler.changed()
+
+
+def test_a_target_at_its_bounds_is_passed_over(serve, gate, real_server):
+    """Its breaker is open: others are asked, and 503 comes only when there are none."""
+    proxy = serve(rules=[rule(gate.port, real_server.port, pool={"connections": 1, "queue": 0})])
+    pool = pool_of(proxy)
+    first, second = proxy.connect(), proxy.connect()
+    proxy.call(lambda: set_available(proxy, 1, False))
+    first.send(request("/wait"))
+    gate.wait_for(lambda: len(gate.requests) == 1)
+    proxy.call(lambda: set_available(proxy, 1, True))
+    assert proxy.call(lambda: pool.is_open)
+    assert [second.ask(method="POST", body=b"x").status for _ in range(6)] == [200] * 6
+    assert len(gate.requests) == 1
+    assert proxy.call(lambda: pool.openings) >= 1
+    gate.release()
+    assert first.read_answer().status == 200
+    proxy.wait_until(lambda: not pool.is_open)
+    proxy.wait_until(lambda: not pool._was_open)
+    openings = proxy.call(lambda: pool.openings)
+    assert [second.ask().status for _ in range(4)] == [200] * 4
+    assert proxy.call(lambda: pool.openings) == openings
+
+
+def test_who_waits_at_a_target_that_goes_down_goes_to_another(serve, gate, real_server):
+    proxy = serve(rules=[rule(gate.port, real_server.port, pool={"connections": 1})])
+    pool = pool_of(proxy)
+    proxy.call(lambda: set_available(proxy, 1, False))
+    first, second = proxy.connect(), proxy.connect()
+    first.send(request("/wait"))
+    gate.wait_for(lambda: len(gate.requests) == 1)
+    second.send(request("/second", method="POST", body=b"x"))
+    proxy.wait_until(lambda: pool.waiting == 1)
+    proxy.call(lambda: set_available(proxy, 0, False))  # All are down, so all are as good as each other.
+    assert proxy.call(lambda: proxy.listener.sweep(proxy._loop.time()) or pool.waiting) == 1
+    proxy.call(lambda: set_available(proxy, 1, True))
+    assert second.read_answer().status == 200
+    assert real_server.heads[0].startswith(b"POST /second")
+    gate.release()
+    assert first.read_answer().status == 200

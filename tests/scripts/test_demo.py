@@ -17,6 +17,7 @@ from clb.config.models import Listener
 
 CONFIG = """
 node: {{state_dir: state}}
+admin: {{port: {admin}}}
 certificates:
   web: {{type: server, certificate: certs/web.pem, private_key: certs/web.key}}
   clients: {{type: ca, certificate: certs/clients-ca.pem}}
@@ -67,9 +68,9 @@ def test_a_taken_port_is_named_before_anything_starts() -> None:
 def site(tmp_path: Path) -> tuple[Path, list[int]]:
     """A configuration on free ports, with certificates."""
     development_certificates.ensure_certificates(tmp_path / "certs", datetime.now(UTC))
-    ports = free_ports(5)
+    *ports, admin = free_ports(6)
     names = ("plain", "https", "mutual", "first", "second")
-    (tmp_path / "clb.yaml").write_text(CONFIG.format(**dict(zip(names, ports, strict=True))))
+    (tmp_path / "clb.yaml").write_text(CONFIG.format(admin=admin, **dict(zip(names, ports, strict=True))))
     return tmp_path, ports
 
 

@@ -11,7 +11,8 @@ from serving import Serving, free_ports
 from tls_lab import Authority, key_pem
 
 CONFIG = """
-node: {{state_dir: {folder}/state, access_log: {{path: {folder}/access.log}}, drain_timeout: 20s}}
+node: {{state_dir: {folder}/state, access_log: {{path: {folder}/access.log}}, drain_timeout: 20s, workers: 1}}
+admin: {{port: {ports[2]}}}
 certificates:
   web: {{type: server, certificate: web.pem, private_key: web.key}}
 load_balancers:
@@ -39,7 +40,7 @@ class SoakSite:
         (folder / "web.pem").write_bytes(issued.chain_pem)
         (folder / "web.key").write_bytes(key_pem(issued.key))
         self.real_server = RealServer()
-        self.ports = free_ports(2)
+        self.ports = free_ports(3)
         (folder / "clb.yaml").write_text(CONFIG.format(folder=folder, ports=self.ports, real=self.real_server.port))
         self.clb = Serving(folder / "clb.yaml")
 
@@ -65,13 +66,13 @@ class SoakSite:
         return found
 
     def pss_kib(self) -> int:
-        """Memory that is the process's own, and its share of what it has in common with others."""
-        rollup = Path(f"/proc/{self.clb.pid}/smaps_rollup").read_text()
-        return int(re.search(r"^Pss: +(\d+) kB", rollup, re.M)[1])  # type: ignore[index]
+        """Memory of all processes of the service; what they have in common counts once."""
+        rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.clb.pids())
+        return sum(int(re.search(r"^Pss: +(\d+) kB", rollup, re.M)[1]) for rollup in rollups)  # type: ignore[index]
 
     def descriptors(self) -> int:
         """How many are open."""
-        return sum(1 for _ in Path(f"/proc/{self.clb.pid}/fd").iterdir())
+        return sum(1 for pid in self.clb.pids() for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def _residual(values: dict[str, str], direction: str) -> int:

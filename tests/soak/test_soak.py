@@ -40,7 +40,7 @@ def _soak(folder: Path, seconds: float) -> tuple[dict[str, int], list[int]]:
     site = SoakSite(folder)
     try:
         memory = []
-        with child("soak_load.py", *site.ports) as clients:
+        with child("soak_load.py", *site.ports[:2]) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None
             give_up_at = time.monotonic() + seconds

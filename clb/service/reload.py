@@ -1,0 +1,309 @@
+"""Take another configuration into service, or none.
+
+Owns:      who asked and what they are answered; one load after the other; which kind of change it is.
+Elsewhere: loading (load_job.py); the changes themselves (change.py, generation.py).
+
+Whoever asks while a load is under way is answered by the next one: the file may have changed since this one read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clb.observe.logging import fields
+from clb.service.change import Change
+from clb.service.control_keeper import ControlKeeper
+from clb.service.crew import Crew
+from clb.service.generation import Generation
+from clb.service.load_job import LoadJob
+from clb.service.loading import Loaded, NotLoaded
+from clb.service.node import Node, Table, log_warnings
+from clb.service.sockets import Sockets, bind
+from clb.service.start_error import StartError, cannot_bind
+from clb.service.watching import FileWatch
+
+_logger = logging.getLogger(__name__)
+
+What = Literal["reload", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What whoever asked is told."""
+
+    ok: bool
+    version: int
+    """In service now."""
+    error: str = ""
+    """Why nothing changed, a line for each fault."""
+    plan: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_message(self) -> dict[str, Any]:
+        """For the control process."""
+        return {
+            "ok": self.ok,
+            "version": self.version,
+            "errors": self.error.splitlines(),
+            "changes": self.plan,
+            "warnings": self.warnings,
+        }
+
+
+Done = Callable[[Outcome], None]
+
+
+class Reloader:
+    """One for the life of the supervisor."""
+
+    def __init__(self, node: Node, crew: Crew, control: ControlKeeper) -> None:
+        self._node = node
+        self._crew = crew
+        self._control = control
+        self._waiting: list[tuple[What, str, Done]] = []
+        self._running: list[Done] = []
+        self._cause = ""
+        self._job: LoadJob | None = None
+        self._change: Change | Generation | None = None
+        self._watch: FileWatch | None = None
+        self.on_idle: Callable[[], None] = lambda: None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a load or a change is under way."""
+        return bool(self._running)
+
+    def ask(self, what: What, cause: str, done: Done) -> None:
+        """Reload, or say what a reload would change."""
+        self._waiting.append((what, cause, done))
+        self._next()
+
+    def stop(self) -> None:
+        """The node ends: whatever is under way is not taken into service."""
+        if self._job is not None:
+            self._job.cancel()
+        if self._change is not None:
+            self._change.give_up("the node is ending")
+        else:
+            self._answer(Outcome(False, self._serving, "the node is ending"))
+
+    # --- watching ---
+
+    def follow(self, loaded: Loaded) -> None:
+        """Watch the files of what is in service, if that is wanted."""
+        if not loaded.node.watch:
+            self._watch = None
+        elif self._watch is None:
+            self._watch = FileWatch(loaded.watched)
+        else:
+            self._watch.follow(loaded.watched)
+
+    def look(self) -> None:
+        """Called once a second."""
+        if self._watch is not None and not self.is_busy and self._watch.has_changed():
+            self.ask("reload", "a file has changed", lambda _: None)
+
+    # --- loading ---
+
+    @property
+    def _serving(self) -> int:
+        return self._node.active.version if self._node.active is not None else 0
+
+    def _next(self) -> None:
+        if self.is_busy or not self._waiting:
+            return
+        what, self._cause, _ = self._waiting[0]
+        # All who want the same, and none behind one who wants something else.
+        while self._waiting and self._waiting[0][0] == what:
+            self._running.append(self._waiting.pop(0)[2])
+        if what == "reload":
+            _logger.info("reload begins", extra=fields(cause=self._cause))
+            self._running.append(self._tell)
+            self._node.notifier.reloading()
+            if self._watch is not None:
+                self._watch.seen()
+        received = self._apply if what == "reload" else self._only_tell
+        self._job = LoadJob(self._node, received)
+
+    def _only_tell(self, result: Loaded | NotLoaded) -> None:
+        self._job = None
+        if isinstance(result, NotLoaded):
+            self._answer(Outcome(False, self._serving, result.text, warnings=result.warnings))
+        else:
+            result.close()
+            self._answer(Outcome(True, self._serving, plan=result.plan, warnings=result.warnings))
+
+    def _answer(self, outcome: Outcome) -> None:
+        self._change = None
+        running, self._running = self._running, []
+        for done in running:
+            done(outcome)
+        if not self._waiting:
+            self.on_idle()
+        self._next()
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Of a reload the log and the history tell, whoever asked."""
+        what = {"cause": self._cause, "version": outcome.version, "changes": len(outcome.plan)}
+        if outcome.ok:
+            _logger.info("reload done", extra=fields(**what))
+            self._control.tell("reloaded", **what)
+            return
+        for line in outcome.error.splitlines():
+            _logger.error(line)
+        _logger.error("reload refused, what was in service stays", extra=fields(**what))
+        self._control.tell("reload_refused", **what, errors=outcome.error.splitlines())
+
+    # --- changing ---
+
+    def _apply(self, result: Loaded | NotLoaded) -> None:
+        self._job = None
+        if isinstance(result, NotLoaded):
+            self._answer(Outcome(False, self._serving, result.text, warnings=result.warnings))
+            return
+        application = _Application(self._node, self._crew, self._control, result, self._applied)
+        try:
+            self._change = application.prepare()
+        except StartError as error:
+            result.close()
+            self._answer(Outcome(False, self._serving, str(error), result.plan, result.warnings))
+            return
+        self._change.begin()
+
+    def _applied(self, loaded: Loaded, error: str | None) -> None:
+        if error is not None:
+            self._answer(Outcome(False, self._serving, error, loaded.plan, loaded.warnings))
+            return
+        self.follow(loaded)
+        log_warnings(loaded)
+        self._answer(Outcome(True, loaded.version, "", loaded.plan, loaded.warnings))
+
+
+class _Application:
+    """One configuration on its way into service: what the supervisor itself changes around the workers' change."""
+
+    def __init__(
+        self,
+        node: Node,
+        crew: Crew,
+        control: ControlKeeper,
+        loaded: Loaded,
+        ended: Callable[[Loaded, str | None], None],
+    ) -> None:
+        self._node = node
+        self._crew = crew
+        self._control = control
+        self._loaded = loaded
+        self._ended = ended
+        self._table = node.table
+        self._opened = Sockets()
+        self._admin: socket.socket | None = None
+        self._slots_before = len(crew.slots)
+
+    def prepare(self) -> Change | Generation:
+        """Get what can only be had or not.
+
+        Raises:
+            StartError: a socket cannot be bound; nothing has changed.
+        """
+        node, loaded = self._node, self._loaded
+        self._table = self._table_for(loaded)
+        is_generation = self._table is not node.table or node.bases.missing(loaded.bases)
+        slots = loaded.node.workers if is_generation else min(loaded.node.workers, self._slots_before)
+        if loaded.node.admin != node.admin_address:
+            self._admin = bind_admin(loaded)
+        try:
+            self._opened = node.sockets.open(loaded.listeners, slots)
+        except StartError:
+            self._close_admin()
+            raise
+        node.sockets.add(self._opened)
+        if is_generation:
+            node.bases.grow(loaded.bases)
+            _logger.info("workers are replaced by new ones", extra=fields(version=loaded.version))
+            return Generation(node, self._crew, loaded, self._table, decided=self._decide, ended=self._finish)
+        return Change(node, self._crew, loaded, slots, decided=self._decide, ended=self._finish)
+
+    def _table_for(self, loaded: Loaded) -> Table:
+        table = self._node.table
+        if loaded.fresh_rows:
+            fresh = Table.for_keys(loaded.rows, loaded.node.workers)
+            fresh.repeat(table.judgements(loaded.rows), loaded.rows)
+            return fresh
+        # As the loader did, so that both go on to agree.
+        table.rows.assign(loaded.rows)
+        if table.has_room_for(loaded.node.workers):
+            return table
+        widened = table.widened(loaded.node.workers)
+        widened.repeat(table.judgements(loaded.rows), loaded.rows)
+        return widened
+
+    def _decide(self) -> None:
+        """All workers can: from here on it takes place."""
+        self._node.take_into_service(self._loaded)
+
+    def _finish(self, error: str | None) -> None:
+        node, loaded = self._node, self._loaded
+        if error is not None:
+            node.sockets.withdraw(self._opened)
+            self._close_admin()
+            loaded.close()
+            self._ended(loaded, error)
+            return
+        is_new_table = node.table is not self._table
+        if is_new_table:
+            # Once more: what was judged while the new workers started.
+            self._table.repeat(node.table.judgements(loaded.rows), loaded.rows)
+            node.table = self._table
+            self._crew.say_to_all({"type": "health"})
+        node.sockets.keep_only(loaded.listeners.values())
+        self._count_workers()
+        if isinstance(self._crew.change, Generation):
+            self._crew.change = Change.settled(node, self._crew, loaded, len(self._crew.slots))
+        self._ended(loaded, None)
+        self._change_control(is_new_table)
+
+    def _count_workers(self) -> None:
+        """More or fewer workers than before."""
+        node, wanted = self._node, self._loaded.node.workers
+        if wanted < len(self._crew.slots):
+            self._crew.retire_slots(wanted)
+        elif wanted > len(self._crew.slots):
+            try:
+                node.sockets.add(node.sockets.open(self._loaded.listeners, wanted))
+            except StartError as error:
+                _logger.error("workers cannot be added", extra=fields(error=str(error)))
+                return
+            self._crew.open_slots(wanted)
+
+    def _change_control(self, is_new_table: bool) -> None:
+        node = self._node
+        if self._admin is not None:
+            if node.admin_socket is not None:
+                node.admin_socket.close()
+            node.admin_socket, node.admin_address = self._admin, self._loaded.node.admin
+        if is_new_table or self._admin is not None or self._loaded.changes("control_restart"):
+            self._control.restart()
+        else:
+            self._control.show()
+
+    def _close_admin(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+
+
+def bind_admin(loaded: Loaded) -> socket.socket:
+    """Bind the management address.
+
+    Raises:
+        StartError: it cannot be had.
+    """
+    address, port = loaded.node.admin
+    try:
+        return bind(address, port, shared=False)
+    except OSError as error:
+        raise cannot_bind("admin", address, port, error) from error
