@@ -75,8 +75,7 @@ def lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"choice      {choice['scheduler']}: {choice['target'] or 'not certain'}; {choice['how']}"
         if len(choice["order"]) > 1:
             yield f"            {', '.join(choice['order'][:10])}"
-    if answer["limits"]:
-        yield "limits      " + ", ".join(f"{each['name']} {each['value']}" for each in answer["limits"])
+    yield from _limit_lines(answer["limits"])
     yield f"outcome     {answer['verdict']['text']}"
 
 
@@ -99,6 +98,16 @@ def _route_lines(route: dict[str, Any]) -> Iterator[str]:
     yield f"            {route['why']}"
     for beaten in route["beaten"]:
         yield f"  beat      {beaten['domain']} {beaten['url']}: {beaten['why']}"
+
+
+def _limit_lines(limits: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each mapping of the configuration."""
+    groups: dict[str, list[str]] = {}
+    for each in limits:
+        group, dot, name = each["name"].partition(".")
+        groups.setdefault(group if dot else "others", []).append(f"{name or group} {each['value']}")
+    for group, values in groups.items():
+        yield f"{group:<11} {', '.join(values)}"
 
 
 def _candidate_line(candidate: dict[str, Any]) -> str:

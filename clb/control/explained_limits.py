@@ -69,8 +69,10 @@ def _words(name: str, value: object) -> str:
         return _rate(value)
     if name.endswith("_bytes") and isinstance(value, int):
         return format_size(value)
-    if name.endswith("_timeout") and isinstance(value, float):
-        return format_duration(value)
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, float) and name != "retry.budget":
+        return format_duration(value)  # Everything else that is no whole number is a time.
     return str(value)
 
 

@@ -37,7 +37,9 @@ def test_a_whole_answer(node):
         "  beat      *.example.com /: shop.example.com is an exact domain, which comes before a leading wildcard\n",
         "  10.0.0.1:80            unhealthy   weight 10, share 0.0%, 0 in flight, 2.5 ms\n",
         "choice      wrr: 10.0.0.2:80; in turn, by weight",
-        "limits.header_bytes 64KiB",
+        "\nlimits      keepalive_requests 10000, header_bytes 64KiB",
+        "\ntimeouts    handshake 10s, ",
+        "\nretry       attempts 2, ",
         "outcome     forwarded to 10.0.0.2:80\n",
     ):
         assert expected in result.stdout, result.stdout
