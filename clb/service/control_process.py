@@ -71,7 +71,7 @@ class _ControlProcess:
         gc.collect()
         gc.freeze()
         ticking = asyncio.create_task(self._tick())
-        _logger.info("management ready", extra=fields(**_where(outline)))
+        _logger.info("management serves", extra=fields(**_where(outline)))
         await self._end.wait()
         ticking.cancel()
         for server in servers:
