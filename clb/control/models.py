@@ -171,7 +171,7 @@ class RuleStatus(Answer):
     """Billed bytes."""
     out_bytes: int | None = None
     mean_latency_ms: float | None = None
-    """Of the time from sending a request to the head of its answer, since the counters began."""
+    """Of the time from sending a request to the head of its answer, for these targets, since the counters began."""
     targets: list[TargetStatus] = []
 
 

@@ -8,6 +8,7 @@ Pure:      the clock is passed in; asking the supervisor is a method of what is 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -133,6 +134,8 @@ class Node:
     """How many succeeded and failed, while this process lives."""
     restarts: int = 0
     """Workers that died while this process lives."""
+    ejections: Counter[str] = field(default_factory=Counter)
+    """How often each target was ejected while this process lives, by its key."""
     loop_lag_s: float = 0.0
     """Of the control process."""
     removed: dict[str, RemovedTarget] = field(default_factory=dict)

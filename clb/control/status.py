@@ -144,6 +144,7 @@ def _rule(node: Node, totals: Totals, key: str, rule: Rule) -> RuleStatus:
     targets = [_target(node, totals, key, target) for target in rule.targets]
     weighted = [target for target in targets if target.weight]
     counted = totals.rule(key)
+    latency = _mean_s(targets)
     return RuleStatus(
         domain=rule.domain,
         url=rule.url,
@@ -151,6 +152,7 @@ def _rule(node: Node, totals: Totals, key: str, rule: Rule) -> RuleStatus:
         scheduler=rule.scheduler if rule.redirect is None else None,
         redirect=redirect_words(rule),
         all_unavailable=bool(weighted) and not any(target.takes_work for target in weighted),
+        mean_latency_ms=_ms(latency),
         targets=targets,
         **_rule_counted(counted),
     )
@@ -163,8 +165,12 @@ def _rule_counted(counted: RuleTotals | None) -> dict[str, Any]:
         "requests": sum(counted.requests.values()),
         "in_bytes": counted.billed_in,
         "out_bytes": counted.billed_out,
-        "mean_latency_ms": _ms(counted.latency.mean_s),
     }
+
+
+def _mean_s(targets: list[TargetStatus]) -> float | None:
+    answers = sum(target.answers or 0 for target in targets)
+    return sum(target.answers_latency_s or 0.0 for target in targets) / answers if answers else None
 
 
 def redirect_words(rule: Rule) -> str | None:

@@ -21,11 +21,6 @@ class Latency:
     count: int = 0
     sum_s: float = 0.0
 
-    @property
-    def mean_s(self) -> float | None:
-        """Since the counters began; None without any."""
-        return self.sum_s / self.count if self.count else None
-
 
 @dataclass(frozen=True, slots=True)
 class ListenerTotals:
@@ -51,8 +46,6 @@ class RuleTotals:
     """By class of status."""
     billed_in: int = 0
     billed_out: int = 0
-    retries: int = 0
-    latency: Latency = Latency()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +53,12 @@ class TargetTotals:
     """One target of a rule."""
 
     requests: Mapping[str, int] = field(default_factory=dict)
-    """By class of status; `failed` for those without an answer."""
-    ejections: int = 0
+    """By class of status; `none` for those that ended without one."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """By reason; one request may fail here and be answered elsewhere."""
+    retries: int = 0
+    connections: int = 0
+    """That were made."""
     latency: Latency = Latency()
 
 

@@ -73,7 +73,7 @@ METRICS: dict[str, MetricName] = {
         "Bytes of clients' TCP streams: from them in, to them out.", *_LISTENER, "direction"
     ),
     "clb_traffic_bytes_total": _counter(
-        "The same bytes by class: handshake, billed, overhead; they add up to the wire's.",
+        "The same bytes by class: handshake, billed, overhead. Open connections add the first and last at their end.",
         *_LISTENER,
         "class",
         "direction",
@@ -82,17 +82,22 @@ METRICS: dict[str, MetricName] = {
     # Rules.
     "clb_rule_requests_total": _counter("Requests of the rule by class of the answer's status.", *_RULE, "code"),
     "clb_rule_billed_bytes_total": _counter("Billed bytes of the rule.", *_RULE, "direction"),
-    "clb_rule_retries_total": _counter("Requests that were offered to another target.", *_RULE),
-    "clb_rule_response_seconds": MetricName("summary", "Time from sending requests to the heads of answers.", _RULE),
     # Targets.
     "clb_target_requests_total": _counter(
-        "Requests sent to the target, by class of its status; failed: it gave no answer.", *_TARGET, "code"
+        "Requests that the target answered, by class of its status; none: it gave no answer.", *_TARGET, "code"
     ),
-    "clb_target_response_seconds": MetricName("summary", "The same for one target.", _TARGET),
+    "clb_target_failures_total": _counter(
+        "What went wrong with the target, by reason; the request may have been answered by another.", *_TARGET, "reason"
+    ),
+    "clb_target_retries_total": _counter("Requests sent to the target after another had failed.", *_TARGET),
+    "clb_target_connections_total": _counter("Connections made to the target.", *_TARGET),
+    "clb_target_response_seconds": MetricName(
+        "summary", "Time from sending requests to the heads of answers: how many, and their sum.", _TARGET
+    ),
     "clb_target_latency_seconds": _gauge("Moving average of that time, the mean of the workers'.", *_TARGET),
     "clb_target_in_flight": _gauge("Requests that the target is busy with.", *_TARGET),
     "clb_target_pending": _gauge("Requests that wait for a connection to the target.", *_TARGET),
-    "clb_target_connections": _gauge("Connections to the target.", *_TARGET),
+    "clb_target_open_connections": _gauge("Connections to the target.", *_TARGET),
     "clb_target_weight": _gauge("Configured weight.", *_TARGET),
     "clb_target_up": _gauge("1 while the target is offered new work.", *_TARGET),
     "clb_target_state": _gauge("0 unchecked, 1 checking, 2 healthy, 3 unhealthy, 4 ejected.", *_TARGET),

@@ -244,8 +244,6 @@ def _add_rule(series: _Series, names: tuple[str, str, str], counted: list[RuleTo
         series.count("clb_rule_requests_total", (*names, code), number)
     series.count("clb_rule_billed_bytes_total", (*names, "in"), sum(each.billed_in for each in counted))
     series.count("clb_rule_billed_bytes_total", (*names, "out"), sum(each.billed_out for each in counted))
-    series.count("clb_rule_retries_total", names, sum(each.retries for each in counted))
-    series.summary("clb_rule_response_seconds", names, (each.latency for each in counted))
 
 
 def _add_target(
@@ -253,7 +251,11 @@ def _add_target(
 ) -> None:
     for code, number in _summed(each.requests.items() for each in counted):
         series.count("clb_target_requests_total", (*names, code), number)
-    series.count("clb_target_ejections_total", names, sum(each.ejections for each in counted))
+    for reason, number in _summed(each.failures.items() for each in counted):
+        series.count("clb_target_failures_total", (*names, reason), number)
+    series.count("clb_target_retries_total", names, sum(each.retries for each in counted))
+    series.count("clb_target_connections_total", names, sum(each.connections for each in counted))
+    series.count("clb_target_ejections_total", names, sum(node.ejections[key] for key in keys))
     series.summary("clb_target_response_seconds", names, (each.latency for each in counted))
     for name, field in _TARGET_GAUGES.items():
         series.gauge(name, names, sum(node.gauge(key, field) for key in keys))
@@ -262,7 +264,7 @@ def _add_target(
 _TARGET_GAUGES = {
     "clb_target_in_flight": TargetField.IN_FLIGHT,
     "clb_target_pending": TargetField.PENDING,
-    "clb_target_connections": TargetField.CONNECTIONS,
+    "clb_target_open_connections": TargetField.CONNECTIONS,
 }
 
 

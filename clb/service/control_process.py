@@ -32,11 +32,14 @@ from clb.service.admin_server import AdminServer, admin_context, renew_identity
 from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader
 from clb.service.channel import Message
+from clb.service.counter_totals import CountersFollowed
 from clb.service.starts import ControlStart
 from clb.service.state import load_cookie_key
 from clb.service.supervisor_link import SupervisorLink
 
 SECOND = 1.0
+SAMPLING_SHARE = 50
+"""One part in so many of the time goes into adding counters up for rates."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +55,9 @@ class _ControlProcess:
         self._start = start
         self._reader = BundleReader()
         self._end = asyncio.Event()
+        self._counters = CountersFollowed(start.counters)
+        self._sampled_at = float("-inf")
+        self._sampling_s = 0.0
         self._tls: ssl.SSLContext | None = None
         self._admin_names: tuple[str, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,6 +83,7 @@ class _ControlProcess:
         for server in servers:
             await server.stop()
         self._link.close()
+        self._counters.close()
         return 0
 
     # --- making things ---
@@ -99,6 +106,7 @@ class _ControlProcess:
             RateWindow(time.monotonic),
             time.time,
             started_at=time.time(),
+            totals=self._counters,
             cookie_key=cookie_key,
         )
 
@@ -157,10 +165,18 @@ class _ControlProcess:
             node.take_processes(await self._link.ask("processes"))
         except SupervisorSilent as silent:
             _logger.debug("no word of the processes", extra=fields(error=str(silent)))
+        node.forget_drained()
+        # Many rules take a while to be added up: never more than a small share of the time.
+        now = time.monotonic()
+        if now - self._sampled_at >= self._sampling_s * SAMPLING_SHARE:
+            self._sample_rates()
+            self._sampled_at, self._sampling_s = now, time.monotonic() - now
+
+    def _sample_rates(self) -> None:
+        node = self._node
         totals = node.totals()
         counted = ((key, totals.listener(key)) for key, _, _ in listeners(node.outline))
         node.rates.take({key: total for key, total in counted if total is not None})
-        node.forget_drained()
 
 
 def _where(outline: Outline) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clb.cli.main import app
 from clb.cli.status import lines
 from clb.control.node import HealthReport, Reload
-from clb.control.totals import Latency, ListenerTotals, RuleTotals
+from clb.control.totals import Latency, ListenerTotals, RuleTotals, TargetTotals
 from clb.metering.cells import TargetField, TargetState, target_key
 
 FIRST = target_key(SHOP, "10.0.0.1:80")
@@ -37,7 +37,8 @@ def test_every_part_is_there(lab):
     lab.set_cell(FIRST, TargetField.PENDING, 1)
     lab.set_cell(target_key(SHOP, "[fd00::3]:80"), TargetField.CONNECTIONS, 3)
     lab.totals.listeners["shop/https"] = ListenerTotals(connections=9, refused={"connections": 1500, "bad_host": 2})
-    lab.totals.rules[SHOP] = RuleTotals({"2xx": 12_345}, latency=Latency(5, 0.1))
+    lab.totals.rules[SHOP] = RuleTotals({"2xx": 12_345})
+    lab.totals.targets[FIRST] = TargetTotals(latency=Latency(5, 0.1))
     text = told(lab)
     for expected in (
         "node node-1 (region local, clb 0.1.0): ready, 1 of 2 workers, configuration 1",

@@ -36,8 +36,10 @@ class Supervisor:
         self.channel, theirs = Channel.pair()
         self.control = socket.socket(socket.AF_UNIX)
         self.control.bind(str(directory / "control.sock"))
+        self.control.listen()
         self.admin = socket.socket()
         self.admin.bind(("127.0.0.1", 0))
+        self.admin.listen()
         self.port = self.admin.getsockname()[1]
         self.memory = write_outline(outline())
         self.identity = write_identity(identity) if identity is not None else None
@@ -86,7 +88,7 @@ class Supervisor:
 
     def get(self, path: str) -> httpx.Response:
         """As the commands ask."""
-        transport = httpx.HTTPTransport(uds=str(self.directory / "control.sock"), retries=2)
+        transport = httpx.HTTPTransport(uds=str(self.directory / "control.sock"))
         with httpx.Client(transport=transport, base_url="http://localhost", timeout=WAIT_S) as client:
             return client.get(path)
 
