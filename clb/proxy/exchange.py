@@ -371,7 +371,8 @@ class Exchange:
 
     def _session_line(self) -> bytes:
         assert self.rule is not None  # an answer came, so a rule sent the request
-        assert self.rule.session is not None
+        if self.rule.session is None:
+            return b""  # Sessions were switched off meanwhile.
         assert self.candidate is not None
         return b"Set-Cookie: %b\r\n" % self.rule.session.set_cookie(self.candidate)
 
