@@ -148,15 +148,14 @@ def test_logs_are_reopened(start, connect, real_server, tmp_path):
     assert [json.loads(line)["uri"] for line in log.read_text().splitlines()] == ["/after"]
 
 
-def test_sockets_of_another_slot_are_taken_over_and_given_back(start, connect, real_server):
+def test_sockets_of_another_slot_are_taken_over_and_given_back(start, connect, closing, real_server):
     workers = start(targets=[real_server.port])
     (own,) = workers._sockets["lb/https"]
     document = site(workers._material, targets=[real_server.port])
-    more = own.dup()  # stands for the socket of a worker that was taken away
-    more.close()
     place = {"listener": "lb/https", "slot": 1}
-    extra = _bound_beside(own)
     client = connect(workers)
+    assert client.ask().status == 200
+    extra = closing.enter_context(_bound_beside(own))  # stands for that of a worker that was taken away
     _prepare_with(workers, document, {"sockets": [place], "releases": []}, [extra.fileno()])
     for _ in range(20):
         assert connect(workers).ask().status == 200
