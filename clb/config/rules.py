@@ -36,6 +36,11 @@ class Target(FrozenModel):
     weight: Annotated[int, whole(0, 100)] = 10
     """Share of new work; 0 takes none and lets the running finish."""
 
+    @property
+    def identity(self) -> str:
+        """Address and port: what makes it the same target after a reload."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
 
 class HashOn(FrozenModel):
     """What of a request `scheduler: maglev` hashes: one of these. A request without it is hashed by its source."""

@@ -65,7 +65,7 @@ class TargetField(IntEnum):
     STATE = 4
     """A `TargetState`."""
     SINCE_MS = 5
-    """When the state began: milliseconds since the epoch; slow start counts from it."""
+    """When it began to take work, or else to take none: milliseconds since the epoch. Slow start counts from it."""
     UNTIL_MS = 6
     """When the last ejection ends or ended, on the same clock; 0 = there was none."""
     EJECTIONS = 7
@@ -87,13 +87,18 @@ class TargetState(IntEnum):
     UNCHECKED = 0
     """No check is configured, or it is off: takes work."""
     CHECKING = 1
-    """New, and not yet proved: takes none."""
+    """New beside targets that are known to be good: takes none until it has proved itself."""
     HEALTHY = 2
     UNHEALTHY = 3
     EJECTED = 4
     """Its checks may be fine, its answers to real requests were not."""
     PROVISIONAL = 5
-    """New like all that its rule has: takes work until a check fails, since nobody is known to be better."""
+    """Not proved, but its rule has no better: takes work until a check fails."""
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether a target in this state is offered work; if all are in others, it is for the rule to say."""
+        return self in (TargetState.UNCHECKED, TargetState.HEALTHY, TargetState.PROVISIONAL)
 
 
 class Cells:
