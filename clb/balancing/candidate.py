@@ -18,7 +18,7 @@ Payload = TypeVar("Payload")
 class Candidate(Generic[Payload]):
     """One target of a rule. An identity that stays in a rule keeps its object, or its count would be lost."""
 
-    __slots__ = ("address", "available", "identity", "in_flight", "payload", "port", "shared", "weight")
+    __slots__ = ("address", "available", "identity", "in_flight", "is_suspect", "payload", "port", "shared", "weight")
 
     def __init__(self, address: str, port: int, weight: int, payload: Payload, *, available: bool = True) -> None:
         self.identity = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -29,6 +29,8 @@ class Candidate(Generic[Payload]):
         """Share of new work, 0 to 100; 0 takes none."""
         self.in_flight = 0
         """Exchanges under way; the data path counts it up and down. No `changed()` is needed."""
+        self.is_suspect = False
+        """It failed a request lately, so its next good answer is of interest; the data path's own."""
         self.available = available
         """Set by health checks and ejection."""
         self.payload = payload

@@ -133,13 +133,20 @@ class TargetStatus(Answer):
     target: str
     """Address and port."""
     state: str
-    """unchecked, checking, healthy, unhealthy or ejected."""
+    """unchecked, checking, provisional, healthy, unhealthy or ejected."""
     takes_work: bool
     why: str | None = None
     since: datetime | None = None
     next_probe_at: datetime | None = None
     probes: list[ProbeStatus] = []
     """The last ones, oldest first."""
+    detect_s: float | None = None
+    """How long a real server that hangs goes on to be trusted, from the first check that sees it."""
+    return_s: float | None = None
+    """How long one that is well again, and answers at once, stays out."""
+    ejected_until: datetime | None = None
+    ejections: int = 0
+    """That still count for the length of the next one."""
     weight: int
     effective_weight: float
     """Less than `weight` in slow start, 0 while no work is taken."""

@@ -58,6 +58,13 @@ class HealthReport:
     probes: tuple[Probe, ...] = ()
     effective_weight: float | None = None
     """In slow start; None: the configured one."""
+    detect_s: float | None = None
+    """How long a real server that hangs goes on to be trusted, at most and from the first check that sees it."""
+    return_s: float | None = None
+    """How long one that is well again stays out."""
+    ejected_until: float | None = None
+    ejections: int = 0
+    """That still count for the length of the next one."""
 
 
 class HealthReports(Protocol):
@@ -247,7 +254,7 @@ def _process(told: Mapping[str, Any]) -> Process:
     )
 
 
-TAKES_WORK = frozenset({TargetState.UNCHECKED, TargetState.HEALTHY})
+TAKES_WORK = frozenset(state for state in TargetState if state.takes_work)
 """States in which a target is offered new work (or in any, when all targets of its rule are in none of these)."""
 
 

@@ -204,6 +204,10 @@ def _target(node: Node, totals: Totals, rule: str, target: Target) -> TargetStat
             ProbeStatus(at=utc(probe.at), ok=probe.ok, detail=probe.detail, took_ms=_ms(probe.took_s))
             for probe in report.probes
         ],
+        detect_s=report.detect_s,
+        return_s=report.return_s,
+        ejected_until=utc(report.ejected_until) if report.ejected_until is not None else None,
+        ejections=report.ejections,
         weight=target.weight,
         effective_weight=effective if takes_work else 0,
         in_flight=node.gauge(key, TargetField.IN_FLIGHT),

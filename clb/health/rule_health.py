@@ -170,7 +170,9 @@ class RuleHealth:
         elif verdict is State.UNCHECKED:
             verdict = State.PROVISIONAL
         since = min(known.since, now)
-        target = TargetRecord(identity, self._settings.weights[identity], verdict, since, since, known.why or "restored")
+        target = TargetRecord(
+            identity, self._settings.weights[identity], verdict, since, since, known.why or "restored"
+        )
         target.ejections = known.ejections
         if known.ejected_until is not None:
             # No ejection can end later than this, whatever clocks or files say.

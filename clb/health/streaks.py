@@ -17,6 +17,8 @@ from enum import Enum
 from clb.config.rules import Passive
 
 PROPOSAL_INTERVAL_S = 1.0
+SUSPECTED = "suspected"
+"""Kind of the event by which a worker proposes to eject a target."""
 _FIRST_SERVER_ERROR = 500
 
 

@@ -26,11 +26,13 @@ from clb.errors import (
     RequestTimeout,
     UpstreamTimeout,
 )
+from clb.health.streaks import Failure
 from clb.http1.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from clb.http1.request import IDEMPOTENT_METHODS, RequestHead
 from clb.http1.response import ResponseHead
 from clb.http1.target import split_host
 from clb.proxy.forwarded import address_lines, contains, merged_address_lines, real_address
+from clb.proxy.observation import failure_of
 from clb.proxy.pool import TargetPool
 from clb.proxy.replies import error_reply, redirect_reply
 from clb.proxy.rule import RuleRuntime
@@ -435,7 +437,7 @@ class Exchange:
         """No connection: offer the request to another target while attempts and targets last."""
         if self.is_over:
             return
-        self._tell_failure(self.candidate)
+        self._tell_failure(self.candidate, failure_of(error), str(error))
         if not self._goes_on("connect"):
             self.fail(error)
 
@@ -451,7 +453,7 @@ class Exchange:
             # A kept connection that ends under a request tells of its idle time, not of the real server's health.
             is_race = is_unanswered and cause == "closed" and upstream.requests > 1
             if not is_race:
-                self._tell_failure(self.candidate)
+                self._tell_failure(self.candidate, failure_of(error), str(error))
             elif self.candidate is not None:
                 self.candidate.payload.raced += 1
             if is_unanswered and self._may_be_sent_twice() and self._goes_on(cause, is_race=is_race):
@@ -464,7 +466,7 @@ class Exchange:
         target = self.candidate
         assert upstream is not None  # the caller has looked
         if self._may_be_sent_twice() and self._goes_on("timeout"):
-            self._tell_failure(target)
+            self._tell_failure(target, Failure.TIMEOUT, "no answer within retry.timeout")
             upstream.close()
         else:
             self.upstream = upstream
@@ -475,7 +477,7 @@ class Exchange:
         target = self.candidate
         assert upstream is not None  # the answer came on it
         assert target is not None
-        self._tell_failure(target)
+        self._tell_failure(target, Failure.SERVER_ERROR, f"answered {status}")
         if not (self._may_be_sent_twice() and self._goes_on(str(status))):
             self.upstream = upstream
             self._is_latency_told = True  # How soon it fails is nothing to praise it for.
@@ -546,10 +548,15 @@ class Exchange:
         self._is_sticky_new = rule.session is not None
         self._offer(rule, following)
 
-    def _tell_failure(self, target: Candidate[TargetPool] | None) -> None:
+    def _tell_failure(self, target: Candidate[TargetPool] | None, failure: Failure, detail: str) -> None:
         rule = self.rule
-        if rule is not None and target is not None and rule.scheduler.watcher is not None:
-            rule.scheduler.watcher.failed(target, self.connection.clock.now())
+        if rule is None or target is None:
+            return
+        now = self.connection.clock.now()
+        if rule.scheduler.watcher is not None:
+            rule.scheduler.watcher.failed(target, now)
+        if rule.observation is not None:
+            rule.observation.failed(target, failure, detail, now)
 
     def _tell_latency(self, now: float) -> None:
         rule, target = self.rule, self.candidate
@@ -658,6 +665,13 @@ class Exchange:
                 if self.upstream_header_s >= 0:
                     self._tell_latency(now)
                 watcher.ended(candidate)
+            if (
+                candidate.is_suspect
+                and 0 < self.upstream_status < 500
+                and rule is not None
+                and rule.observation is not None
+            ):
+                rule.observation.answered(candidate, self.upstream_status, now)
             if self.is_queued:
                 candidate.payload.cancel(self)
             upstream, self.upstream = self.upstream, None

@@ -15,6 +15,7 @@ from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Rule
 from clb.metering.counters import RuleLedger
 from clb.proxy.hash_key import KeyReader, key_reader
+from clb.proxy.observation import Observation
 from clb.proxy.pool import TargetPool
 from clb.proxy.request_gate import RequestGate
 
@@ -33,6 +34,8 @@ class RuleRuntime:
     ledger: RuleLedger
     gate: RequestGate | None = None
     """Lists, rates and the bound of requests under way, if the rule has any."""
+    observation: Observation | None = None
+    """Hears of failures of its targets; None where nobody would act on them."""
     key_of: KeyReader | None = field(init=False)
     """Reads what the scheduler hashes; None where that is the client's address or nothing."""
 

@@ -26,6 +26,7 @@ from clb.control.node import Node, SupervisorSilent, listeners
 from clb.control.rates import RateWindow
 from clb.control.token import AdminToken, TokenFault
 from clb.control.told import take_event
+from clb.health.streaks import SUSPECTED
 from clb.observe.logging import fields
 from clb.observe.metrics import build_exposition
 from clb.service.admin_server import AdminServer, admin_context, renew_identity
@@ -33,6 +34,8 @@ from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader
 from clb.service.channel import Message
 from clb.service.counter_totals import CountersFollowed
+from clb.service.probe import Checker
+from clb.service.prober import Prober
 from clb.service.starts import ControlStart
 from clb.service.state import load_cookie_key
 from clb.service.supervisor_link import SupervisorLink
@@ -68,6 +71,11 @@ class _ControlProcess:
         self._link = SupervisorLink(start.channel, loop, self._received, self._end.set)
         outline = self._reader.outline(start.outline)
         self._node = self._make_node(outline)
+        self._checker = Checker()
+        self._prober = Prober(
+            start.cells, self._checker, self._node.events, lambda: self._link.send({"type": "health"}), time.time
+        )
+        self._node.health = self._prober
         self._token = AdminToken(start.state_dir)
         self._door = Door(self._token, self._known_hosts(), outline.config.admin.metrics_open)
         servers = self._make_servers()
@@ -76,10 +84,16 @@ class _ControlProcess:
         self._node.events.add("control_started", "the management process began", "control", pid=os.getpid())
         gc.collect()
         gc.freeze()
+        # Last, since making the routes takes longer than a check may.
+        await self._checker.warm_up()
+        self._prober.update(self._node.outline)
+        self._prober.start()
         ticking = asyncio.create_task(self._tick())
         _logger.info("management serves", extra=fields(**_where(outline)))
         await self._end.wait()
         ticking.cancel()
+        await self._prober.stop()
+        await self._checker.close()
         for server in servers:
             await server.stop()
         self._link.close()
@@ -135,6 +149,8 @@ class _ControlProcess:
         kind = message["type"]
         if kind == "snapshot":
             self._take_snapshot(files)
+        elif kind == "event" and message["event"].get("kind") == SUSPECTED:
+            self._prober.suspected(message["event"])
         elif kind == "event":
             take_event(self._node, message["event"])
 
@@ -142,6 +158,8 @@ class _ControlProcess:
         # All at once: a millisecond for what is new. Nobody waits for this loop but people and probes.
         outline = self._reader.outline(files[0])
         self._node.replace_outline(outline)
+        if self._prober.is_started:
+            self._prober.update(outline)
         if self._tls is not None and len(files) > 1:
             identity = self._reader.admin(files[1])
             renew_identity(self._tls, identity)

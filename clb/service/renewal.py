@@ -61,6 +61,7 @@ class Renewal:
         reader: BundleReader,
         outline: Outline,
         send: Callable[[Message], None],
+        changed: Callable[[], None],
     ) -> None:
         self.outline = outline
         """What is in service."""
@@ -68,6 +69,7 @@ class Renewal:
         self._surroundings = surroundings
         self._reader = reader
         self._send = send
+        self._changed = changed
         self._prepared: dict[int, _Prepared] = {}
         self._words: asyncio.Queue[tuple[Message, list[int]]] = asyncio.Queue()
         self._task = surroundings.loop.create_task(self._work())
@@ -146,6 +148,7 @@ class Renewal:
         self._log_to(prepared.access_log)
         await self._move(prepared)
         await in_steps(steps)
+        self._changed()
         await self._assembly.sockets_closed()
         self._send({"type": "active", "version": version})
 

@@ -14,14 +14,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.retry_budget import RetryBudget
 from clb.balancing.scheduler import Scheduler, create_scheduler
 from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Listener, Rule, Target
+from clb.health.streaks import Streaks
 from clb.metering.cells import RuleField, listener_key, rule_key, target_key
 from clb.metering.counters import RuleLedger
+from clb.proxy.observation import Observation
 from clb.proxy.pool import TargetPool
 from clb.proxy.request_gate import RequestGate, build_gate
 from clb.proxy.rule import RuleRuntime
@@ -71,7 +74,13 @@ class RuleBuilder:
             budget=RetryBudget(rule.retry.budget, rule.retry.budget_minimum),
             ledger=RuleLedger(),
             gate=self.gate(rule, side),
+            observation=self.observation(rule, side),
         )
+
+    def observation(self, rule: Rule, side: ListenerSide) -> Observation | None:
+        """Return what hears of failures of a rule's targets, if there is somebody to tell."""
+        suspect = self._surroundings.suspect
+        return None if suspect is None else Observation(Streaks(rule.passive, partial(suspect, side.rule_key(rule))))
 
     def scheduler(self, rule: Rule, candidates: tuple[Candidate[TargetPool], ...]) -> Scheduler[TargetPool]:
         """Return the scheduler that a rule asks for."""
@@ -158,6 +167,8 @@ class RuleChange:
         if (old.access, old.rate_limits, old.in_flight) != (rule.access, rule.rate_limits, rule.in_flight):
             # Requests that are behind the old gate leave it in time; both count in the same cells.
             runtime.gate = self._builder.gate(rule, self._side)
+        if runtime.observation is not None:
+            runtime.observation.streaks.update(rule.passive, [identity_of(target) for target in rule.targets])
         runtime.budget.configure(rule.retry.budget, rule.retry.budget_minimum)
         return removed
 

@@ -7,13 +7,18 @@ Elsewhere: making it (worker.py); what is built with it (assembly.py, rule_build
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from clb.health.streaks import Failure
 from clb.metering.cells import Cells
 from clb.observe.access_log import AccessLogger
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.listener import EventLog
+
+Suspect = Callable[[str, str, Failure, int, str], None]
+"""Takes rule key, target identity, what it did, how often in a row, and the last of it in words."""
 
 
 @dataclass(slots=True)
@@ -33,3 +38,5 @@ class Surroundings:
     """Numbers that the node's processes share; None for a process that is all there is."""
     column: int = 1
     """The process's own column of them."""
+    suspect: Suspect | None = None
+    """Takes the word that a target fails real requests; None where nobody would act on it."""

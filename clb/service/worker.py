@@ -13,12 +13,14 @@ import asyncio
 import gc
 import logging
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import uvloop
 
+from clb.health.streaks import SUSPECTED, Failure
 from clb.observe.access_log import open_access_log
 from clb.observe.logging import RateLimited, fields
 from clb.proxy.admission import NodeAdmission
@@ -31,6 +33,7 @@ from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader, close_files
 from clb.service.channel import Message
 from clb.service.channel_loop import LoopChannel
+from clb.service.health_view import HealthView
 from clb.service.renewal import Renewal
 from clb.service.starts import WorkerStart
 from clb.service.steps import at_once
@@ -92,8 +95,12 @@ class Worker:
         self._surroundings = self._surround(outline)
         self._assembly = Assembly(self._surroundings, start.bases)
         at_once(self._assembly.activate(at_once(self._assembly.prepare(outline, keys))))
-        self._renewal = Renewal(self._assembly, self._surroundings, reader, outline, self._send)
-        self._sweep = Sweep(loop, (self._look_at_node, self._assembly.sweep, self._flush))
+        self._health = HealthView(self._assembly, start.cells, self._surroundings.node.share, time.time)
+        self._health.refresh()
+        self._renewal = Renewal(
+            self._assembly, self._surroundings, reader, outline, self._send, changed=self._health.refresh
+        )
+        self._sweep = Sweep(loop, (self._look_at_node, self._health.sweep, self._assembly.sweep, self._flush))
         self._channel: LoopChannel | None = None
 
     def _surround(self, outline: Outline) -> Surroundings:
@@ -109,6 +116,7 @@ class Worker:
             NodeAdmission(share, node.limits, self._events),
             start.cells,
             start.column,
+            self._suspect,
         )
 
     # --- life ---
@@ -187,6 +195,14 @@ class Worker:
         else:
             handler(self, message, files)
 
+    def _suspect(self, rule: str, target: str, failure: Failure, count: int, detail: str) -> None:
+        """Tell the control process of a target that fails real requests; what becomes of it is its to decide."""
+        event = {"kind": SUSPECTED, "rule": rule, "target": target, "failure": failure.value, "count": count}
+        self._send({"type": "relay", "event": {**event, "detail": detail[:200]}})
+
+    def _health_changed(self, message: Message, files: list[int]) -> None:
+        self._health.refresh()
+
     def _change(self, message: Message, files: list[int]) -> None:
         if self._stop.is_set():
             close_files(*files)  # Who drains serves what there is to the end.
@@ -220,6 +236,7 @@ class Worker:
         "discard": _change,
         "drain": _told_to_drain,
         "quit": _told_to_quit,
+        "health": _health_changed,
         "reopen_logs": _reopen_logs,
         "ping": _ping,
     }

@@ -17,9 +17,7 @@ WEIGHTS = st.dictionaries(st.sampled_from(IDENTITIES), st.sampled_from([0, 1, 10
 CHECKS = st.builds(
     HealthCheck, enabled=st.booleans() | st.just(True), healthy=st.integers(1, 3), unhealthy=st.integers(1, 3)
 )
-PASSIVES = st.builds(
-    Passive, share=st.sampled_from([0.0, 0.3, 0.5, 1.0]), timeouts=st.sampled_from([0, 1])
-)
+PASSIVES = st.builds(Passive, share=st.sampled_from([0.0, 0.3, 0.5, 1.0]), timeouts=st.sampled_from([0, 1]))
 REMEMBERED = st.dictionaries(
     st.sampled_from(IDENTITIES),
     st.builds(

@@ -1,0 +1,98 @@
+"""Let a worker's schedulers obey what the control process decided on health.
+
+Owns:      reading the states in the shared cells, and setting availability and weights by them.
+Elsewhere: the decisions (prober.py, health/); what schedulers make of it (balancing/).
+
+The cells are read when the supervisor says that something changed, behind every change of the configuration, and in
+the sweep for rules with a target in slow start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import mul
+
+from clb.health.slow_start import STEPS, ramped, step
+from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, target_key
+from clb.proxy.node_share import NodeShare
+from clb.proxy.rule import RuleRuntime
+from clb.service.assembly import Assembly
+
+HASHING = frozenset({"ip_hash", "maglev"})
+_TAKE_WORK = frozenset(int(state) for state in TargetState if state.takes_work)
+
+
+class HealthView:
+    """One for the life of a worker."""
+
+    def __init__(self, assembly: Assembly, cells: Cells, share: NodeShare, wall: Callable[[], float]) -> None:
+        self._assembly = assembly
+        self._states = cells.columns[CONTROL]
+        self._share = share
+        self._wall = wall
+        self._ramping: list[tuple[str, RuleRuntime]] = []
+
+    def refresh(self) -> None:
+        """Read everything again."""
+        now = self._wall()
+        self._ramping = [
+            (key, rule)
+            for key, listener in self._assembly.listeners.items()
+            for rule in listener.rules
+            if self._look_at(key, rule, now)
+        ]
+
+    def sweep(self, _: float) -> None:
+        """Let those in slow start grow."""
+        if self._ramping:
+            now = self._wall()
+            self._ramping = [(key, rule) for key, rule in self._ramping if self._look_at(key, rule, now)]
+
+    def _look_at(self, listener: str, rule: RuleRuntime, now: float) -> bool:
+        """Set what schedulers see of a rule's targets; whether a target is in slow start."""
+        config = rule.config
+        weights = [target.weight for target in config.targets]
+        places = [self._place(f"{listener} {rule.name}", candidate.identity) for candidate in rule.candidates]
+        takes = self._takes(rule, places, weights)
+        steps = [STEPS if is_taking else 0 for is_taking in takes]
+        if config.slow_start and config.scheduler not in HASHING:
+            steps = [
+                step(self._since_s(place), now, config.slow_start) if is_taking else 0
+                for place, is_taking in zip(places, takes, strict=True)
+            ]
+        if config.all_dead == "refuse" and not any(map(mul, takes, weights)):
+            weights = [0] * len(weights)  # Who has no weight takes no work, even if all are out.
+        else:
+            weights = ramped(weights, steps)
+        self._set(rule, takes, weights)
+        return any(0 < each < STEPS for each in steps)
+
+    def _takes(self, rule: RuleRuntime, places: list[int | None], weights: list[int]) -> list[bool]:
+        """Which targets take work. One that nobody has judged yet takes none beside those that do."""
+        states, is_checked = self._states, rule.config.health_check.enabled
+        judged = [not is_checked or place is None or bool(self._since_s(place)) for place in places]
+        takes = [
+            is_judged and (place is None or states[place + TargetField.STATE] in _TAKE_WORK)
+            for place, is_judged in zip(places, judged, strict=True)
+        ]
+        if any(map(mul, takes, weights)):
+            return takes
+        return [is_taking or not is_judged for is_taking, is_judged in zip(takes, judged, strict=True)]
+
+    def _place(self, rule: str, identity: str) -> int | None:
+        row = self._share.rows.get(target_key(rule, identity))
+        return None if row is None else row * FIELDS
+
+    def _since_s(self, place: int | None) -> float:
+        return 0.0 if place is None else self._states[place + TargetField.SINCE_MS] / 1000
+
+    def _set(self, rule: RuleRuntime, takes: list[bool], weights: list[int]) -> None:
+        is_changed = False
+        for candidate, is_taking, weight in zip(rule.candidates, takes, weights, strict=True):
+            if candidate.available != is_taking or candidate.weight != weight:
+                candidate.available, candidate.weight = is_taking, weight
+                is_changed = True
+        if is_changed:
+            rule.scheduler.changed()
+            if rule.session is not None:
+                rule.session.changed()
