@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 class RequestGate:
     """The gate of one listener or rule."""
 
-    def __init__(self, access: AccessList | None, rates: tuple[RequestRate, ...], bound: InFlightBound | None) -> None:
+    def __init__(
+        self, owner: str, access: AccessList | None, rates: tuple[RequestRate, ...], bound: InFlightBound | None
+    ) -> None:
+        self.owner = owner
+        """Key of the listener or rule; a request that has passed an earlier gate of its has passed this one."""
         self._access = access
         self._rates = rates
         self._bound = bound
@@ -36,7 +40,7 @@ class RequestGate:
 
     def passes(self, exchange: Exchange) -> bool:
         """Tell whether the exchange goes on now. If not it has its answer, or it waits and will `begin` again."""
-        if self in exchange.gates:
+        if exchange.gates and any(gate.owner == self.owner for gate in exchange.gates):
             return True
         try:
             if self._access is not None or self._rates:
@@ -135,7 +139,7 @@ def build_gate(
     # Who is over a rate of his own must not use up the one that is for all.
     rates.sort(key=lambda rate: rate.is_for_all)
     bound = InFlightBound(share, loop, in_flight, key, first_field) if in_flight is not None else None
-    return RequestGate(listed if listed else None, tuple(rates), bound)
+    return RequestGate(key, listed if listed else None, tuple(rates), bound)
 
 
 def _source(exchange: Exchange) -> str:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def write_site(
 class ClbProcess:
     """One process; on exit it must have ended by itself or end by SIGTERM, without a complaint."""
 
-    def __init__(self, material: TlsMaterial, directory: Path, **site_keys: Any) -> None:
+    def __init__(self, material: TlsMaterial, directory: Path, *, prefix: Sequence[str] = (), **site_keys: Any) -> None:
+        self._prefix = prefix
         self._material = material
         self._file = directory / "clb.yaml"
         self._site_keys = site_keys
@@ -78,7 +80,7 @@ class ClbProcess:
     def _start(self) -> None:
         self.has_ended = False
         self._process = subprocess.Popen(
-            [*COMMAND, "serve", "--config", str(self._file)],
+            [*self._prefix, *COMMAND, "serve", "--config", str(self._file)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,7 +10,9 @@ from node_pair import two_workers
 from raw_client import request
 from real_server import OK, WAIT_S, RealServer
 
+from clb.config.models import Access, InFlight
 from clb.metering.cells import FIELDS, ListenerField
+from clb.proxy.request_gate import build_gate
 
 
 class HoldingServer:
@@ -175,6 +177,25 @@ def test_a_request_waits_at_the_listener_and_then_at_the_rule(serve, holding):
     wait_for_queue(proxy, 1)
     holding.release(2)
     assert [first.read_answer().status, second.read_answer().status] == [200, 200]
+
+
+def test_a_changed_configuration_does_not_ask_those_who_wait_again(serve, holding):
+    """A request that comes out of the old queue meets the new gate, where its own place would be in its way."""
+    proxy = serve(targets=[holding.port], in_flight={"requests": 1, "queue": 1, "wait": "60s"})
+    first = send(proxy, "/0")
+    holding.wait_for(1)
+    second = send(proxy, "/1")
+    wait_for_queue(proxy, 1)
+    proxy.call(lambda: setattr(proxy.listener, "gate", _gate(proxy, InFlight(requests=1))))
+    holding.release(2)
+    assert [first.read_answer().status, second.read_answer().status] == [200, 200]
+    holding.release(1)
+    assert proxy.connect().ask().status == 200
+
+
+def _gate(proxy, in_flight):
+    share, field = proxy.admission.share, ListenerField.IN_FLIGHT
+    return build_gate(share, proxy._loop, "lb/https", field, Access(), (), in_flight)
 
 
 # --- two workers ---

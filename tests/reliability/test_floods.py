@@ -1,0 +1,96 @@
+"""Must hold 5, short form: what clients that mean harm cost those who do not, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from clb_process import ClbProcess
+from flood_site import descriptors, memory_mib, probe, program
+from live_proxy import rule
+from tls_material import TlsMaterial
+
+PROBE_S = 2.0
+RECOVERY_S = 5.0
+LIMITS = {"rate_grace": "1s"}
+TIMEOUTS = {"handshake": "5s", "send": "2s"}
+# kind: (listener, connections, memory in MiB that they may take)
+FLOODS = {
+    "half_open": ("https", 1000, 60),
+    "slowloris": ("http", 1000, 60),
+    "slow_body": ("http", 300, 60),
+    "slow_read": ("http", 100, 120),
+    "never_read": ("http", 100, 120),
+    "idle": ("http", 1000, 60),
+    "not_found": ("http", 4, 30),
+}
+
+
+class Site:
+    """A `clb serve` with a TLS and a plain listener, and its real server."""
+
+    def __init__(self, material: TlsMaterial, folder: Path, stack: ExitStack, nofile: int = 0) -> None:
+        server, _ = stack.enter_context(program("flood_server.py"))
+        keys = {"rules": [rule(int(server))], "limits": LIMITS, "timeouts": TIMEOUTS}
+        prefix = ("prlimit", f"--nofile={nofile}:{nofile}") if nofile else ()
+        listeners = [{"protocol": "https", **keys}, {"protocol": "http", "port": 80, **keys}]
+        self.clb = stack.enter_context(ClbProcess(material, folder, prefix=prefix, listeners=listeners))
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return self.clb.ports
+
+    def is_well(self, open_before: int) -> bool:
+        """Serves anybody new at once, and holds nothing of the flood any more."""
+        found = probe(self.ports["https"], 0.3)
+        return found["failed"] == 0 and descriptors(self.clb.pid) <= open_before + 20
+
+    def wait_until_well(self, open_before: int) -> float:
+        """How long that took."""
+        start = time.monotonic()
+        while not self.is_well(open_before):
+            assert time.monotonic() - start < RECOVERY_S, "did not recover"
+        return time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def site(material: TlsMaterial, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(material, tmp_path_factory.mktemp("floods"), stack)
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_those_who_behave_do_not_notice(site: Site, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listener, count, may_take_mib = FLOODS[kind]
+    calm, before, open_before = probe(site.ports["https"], PROBE_S), memory_mib(site.clb.pid), descriptors(site.clb.pid)
+    with program("floods.py", kind, site.ports[listener], count) as (_, flood):
+        flooded, during = probe(site.ports["https"], PROBE_S), memory_mib(site.clb.pid)
+    recovery = site.wait_until_well(open_before)
+    with capsys.disabled():
+        print(f"\n{kind} x {count}: calm {calm}, flooded {flooded}, flood {flood}")
+        print(f"  memory {before:.0f} -> {during:.0f} MiB, well again after {recovery:.1f} s")
+    assert (calm["failed"], flooded["failed"]) == (0, 0)
+    assert during - before < may_take_mib
+    # The figure is 2x and stands in docs/reliability.md, of a quiet machine; here others may be at work.
+    assert flooded["p99"] <= max(2 * calm["p99"], calm["p99"] + 100)
+
+
+def test_descriptors_run_out_and_nobody_notices_who_keeps_his_connection(
+    material: TlsMaterial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """256 descriptors, 1,000 connections: what can be spared is closed, accepting goes on."""
+    with ExitStack() as stack:
+        site = Site(material, tmp_path, stack, nofile=256)
+        open_before = descriptors(site.clb.pid)
+        for kind, listener in (("idle", "http"), ("half_open", "https")):
+            with program("floods.py", kind, site.ports[listener], 1000) as (_, flood):
+                flooded, most = probe(site.ports["https"], PROBE_S), descriptors(site.clb.pid)
+            recovery = site.wait_until_well(open_before)
+            with capsys.disabled():
+                print(f"\n256 descriptors, 1000 x {kind}: {flooded}, flood {flood}, {most} open, {recovery:.1f} s")
+            # Kept connections are served; new ones are refused while nothing can be spared.
+            assert flooded["failed"] < flooded["asked"] * 0.1
+            assert most < 256
