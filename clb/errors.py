@@ -240,6 +240,13 @@ class TargetRemoved(ClbError):
     client_status = 503
 
 
+class NoDescriptors(ClbError):
+    """This process has no file descriptor left for a connection to a real server: our fault, not its."""
+
+    client_status = 503
+    retry_after_s = 1
+
+
 class NoTarget(UpstreamError):
     """The rule has no target that takes new work."""
 

@@ -437,6 +437,9 @@ class Exchange:
         """No connection: offer the request to another target while attempts and targets last."""
         if self.is_over:
             return
+        if not isinstance(error, UpstreamError):
+            self.fail(error)  # No other target would fare better.
+            return
         self._tell_failure(self.candidate, failure_of(error), str(error))
         if not self._goes_on("connect"):
             self.fail(error)

@@ -11,12 +11,13 @@ Elsewhere: which target is chosen (balancing/); those that wait for a request (i
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clb.config.models import Pool
-from clb.errors import ClbError, DialRefused, DialTimeout, QueueFull, TargetRemoved
+from clb.errors import ClbError, DialRefused, DialTimeout, NoDescriptors, QueueFull, TargetRemoved
 from clb.proxy.idle_connections import IdleConnections
 from clb.proxy.upstream import Upstream
 
@@ -240,4 +241,6 @@ class TargetPool:
         where = self.label.decode()
         if isinstance(error, TimeoutError):
             return DialTimeout(f"{where}: no connection within {self._connect_timeout_s:g} s")
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return NoDescriptors(f"{where}: {error.strerror}")
         return DialRefused(f"{where}: {error.strerror or error}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clb_process import ClbProcess
@@ -13,8 +14,10 @@ from flood_site import descriptors, memory_mib, probe, program
 from live_proxy import rule
 from tls_material import TlsMaterial
 
-PROBE_S = 2.0
+PROBE_S = 1.5
 RECOVERY_S = 5.0
+KEPT_TO_REAL_SERVERS = 64 + 16
+"""Connections that may be left over from a flood: idle ones to the real server, and a few of anybody."""
 LIMITS = {"rate_grace": "1s"}
 TIMEOUTS = {"handshake": "5s", "send": "2s"}
 # kind: (listener, connections, memory in MiB that they may take)
@@ -39,6 +42,9 @@ class Site:
         listeners = [{"protocol": "https", **keys}, {"protocol": "http", "port": 80, **keys}]
         self.clb = stack.enter_context(ClbProcess(material, folder, prefix=prefix, listeners=listeners))
 
+    calm: dict[str, Any]
+    """What the probe says when nobody else is there."""
+
     @property
     def ports(self) -> dict[str, int]:
         return self.clb.ports
@@ -46,7 +52,7 @@ class Site:
     def is_well(self, open_before: int) -> bool:
         """Serves anybody new at once, and holds nothing of the flood any more."""
         found = probe(self.ports["https"], 0.3)
-        return found["failed"] == 0 and descriptors(self.clb.pid) <= open_before + 20
+        return found["failed"] == 0 and descriptors(self.clb.pid) <= open_before + KEPT_TO_REAL_SERVERS
 
     def wait_until_well(self, open_before: int) -> float:
         """How long that took."""
@@ -59,23 +65,26 @@ class Site:
 @pytest.fixture(scope="module")
 def site(material: TlsMaterial, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
-        yield Site(material, tmp_path_factory.mktemp("floods"), stack)
+        site = Site(material, tmp_path_factory.mktemp("floods"), stack)
+        site.calm = probe(site.ports["https"], PROBE_S)
+        yield site
 
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_those_who_behave_do_not_notice(site: Site, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     listener, count, may_take_mib = FLOODS[kind]
-    calm, before, open_before = probe(site.ports["https"], PROBE_S), memory_mib(site.clb.pid), descriptors(site.clb.pid)
+    before, open_before = memory_mib(site.clb.pid), descriptors(site.clb.pid)
     with program("floods.py", kind, site.ports[listener], count) as (_, flood):
         flooded, during = probe(site.ports["https"], PROBE_S), memory_mib(site.clb.pid)
     recovery = site.wait_until_well(open_before)
     with capsys.disabled():
-        print(f"\n{kind} x {count}: calm {calm}, flooded {flooded}, flood {flood}")
+        print(f"\n{kind} x {count}: calm {site.calm}\n  flooded {flooded}, flood {flood}")
         print(f"  memory {before:.0f} -> {during:.0f} MiB, well again after {recovery:.1f} s")
-    assert (calm["failed"], flooded["failed"]) == (0, 0)
+    assert flooded["failed"] == 0
     assert during - before < may_take_mib
     # The figure is 2x and stands in docs/reliability.md, of a quiet machine; here others may be at work.
-    assert flooded["p99"] <= max(2 * calm["p99"], calm["p99"] + 100)
+    assert flooded["p50"] <= 2 * site.calm["p50"] + 10
+    assert flooded["p99"] <= 2 * site.calm["p99"] + 200
 
 
 def test_descriptors_run_out_and_nobody_notices_who_keeps_his_connection(
