@@ -40,15 +40,18 @@ class ListenerField(IntEnum):
     ACCEPTED = 1
     HANDSHAKES = 2
     IN_FLIGHT = 3
-    QUEUED = 4
-    QUEUED_SINCE_MS = 5
+    """As of the worker's last sweep."""
+    BOUNDED = 4
+    """Under way as the listener's bound counts, if it has one: at once, and from when it has it."""
+    QUEUED = 5
+    QUEUED_SINCE_MS = 6
     """Since when the first of them waits, in milliseconds of the monotonic clock; 0 = nobody does."""
 
 
 class RuleField(IntEnum):
     """A rule's row, in the workers' columns; counted for rules with `in_flight` only."""
 
-    IN_FLIGHT = 0
+    BOUNDED = 0
     QUEUED = 1
     QUEUED_SINCE_MS = 2
 

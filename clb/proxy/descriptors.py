@@ -34,6 +34,7 @@ class Descriptors:
         self.most_connections = self._limit
         """Of clients, as of the last look."""
         self.configure(reserve_share)
+        self.look(float("-inf"), 0, 0)
 
     def configure(self, reserve_share: float) -> None:
         """Take another reserve into account from the next look on."""
@@ -41,9 +42,12 @@ class Descriptors:
 
     def look(self, now: float, connections: int, upstream: int) -> None:
         """Work out anew how many connections of clients there may be; `upstream` are those to real servers."""
-        if now - self._counted_at >= RECOUNT_S:
-            self._counted_at = now
-            self._other = max(0, self._count() - connections - upstream)
+        if now - self._counted_at >= RECOUNT_S or not self._other:
+            try:
+                self._other = max(1, self._count() - connections - upstream)
+                self._counted_at = now
+            except OSError:
+                pass  # Counting takes one, too. What was counted last still holds.
         # What real servers have already came out of the reserve; a quarter of it stays free for the next ones.
         kept = max(self.reserve - upstream, self.reserve // 4)
         self.most_connections = max(1, self._limit - self._other - upstream - kept)

@@ -24,6 +24,7 @@ from clb.errors import (
     NoTarget,
     QueueFull,
     RequestTimeout,
+    UpstreamError,
     UpstreamTimeout,
 )
 from clb.health.streaks import Failure

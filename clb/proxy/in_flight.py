@@ -29,7 +29,10 @@ _SLACK_S = 1.0
 
 
 class InFlightBound:
-    """One bound. It keeps no count but that in the cells, so a changed one goes on where the other stopped."""
+    """One bound. It keeps no count but that in the cells, so a changed one goes on where the other stopped.
+
+    What was under way before there was a bound is not counted: it did not ask for a place and gives none back.
+    """
 
     def __init__(
         self, share: NodeShare, loop: asyncio.AbstractEventLoop, config: InFlight, key: str, first_field: int

@@ -142,7 +142,7 @@ class Assembly:
             if (old.rate_limits, old.in_flight) == (new.rate_limits, new.in_flight):
                 return runtime.gate
         share, loop = self._surroundings.node.share, self._surroundings.loop
-        return build_gate(share, loop, side.key, ListenerField.IN_FLIGHT, Access(), new.rate_limits, new.in_flight)
+        return build_gate(share, loop, side.key, ListenerField.BOUNDED, Access(), new.rate_limits, new.in_flight)
 
     # --- activate ---
 
@@ -175,6 +175,7 @@ class Assembly:
         """Change listeners, all at once; return the targets of rules that are gone."""
         config = change.outline.config
         self._drain_timeout_s = config.node.drain_timeout
+        self._surroundings.node.configure(config.node.limits)
         until = self._surroundings.loop.time() + self._drain_timeout_s
         addresses = {_address(listener) for balancer in config.served for listener in balancer.listeners}
         gone: list[tuple[str, Candidate[TargetPool]]] = []
@@ -239,9 +240,7 @@ class Assembly:
         share = self._surroundings.node.share
         in_flight: dict[str, int] = {}
         for key, runtime in self.every_listener():
-            # A listener with a bound counts for itself, at the moment of change.
-            if runtime.config.in_flight is None:
-                in_flight[key] = in_flight.get(key, 0) + runtime.in_flight
+            in_flight[key] = in_flight.get(key, 0) + runtime.in_flight
         for key, count in in_flight.items():
             share.own[share.place(key, ListenerField.IN_FLIGHT)] = count
 

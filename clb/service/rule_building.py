@@ -109,7 +109,7 @@ class RuleBuilder:
             self._surroundings.node.share,
             self._surroundings.loop,
             side.rule_key(rule),
-            RuleField.IN_FLIGHT,
+            RuleField.BOUNDED,
             rule.access,
             rule.rate_limits,
             rule.in_flight,

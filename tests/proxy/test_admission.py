@@ -8,6 +8,8 @@ import pytest
 from node_pair import two_workers
 from raw_client import request
 
+from clb.config.models import NodeLimits
+
 PROTOCOLS = pytest.mark.parametrize("protocol", ["https", "http"])
 TRUSTED = {"from": ["127.0.0.0/8"]}
 SLOWLY = {"rate": "1/h"}
@@ -269,3 +271,13 @@ def test_a_sweep_closes_what_is_too_much(crowded, monkeypatch):
     proxy.wait_until(lambda: len(proxy.listener.connections) == 1)
     assert [_is_open(proxy, one) for one in clients] == [False, False, False, True]
     assert clients[3].ask().status == 200
+
+
+def test_the_nodes_limits_change_while_it_serves(serve, real_server):
+    proxy = serve(targets=[real_server.port])
+    assert is_taken(proxy)
+    proxy.call(lambda: proxy.admission.configure(NodeLimits(connections=1, loop_lag="1s", descriptor_reserve=0.5)))
+    assert not is_taken(proxy)
+    assert proxy.admission.saturation.threshold_s == 1.0
+    proxy.call(lambda: proxy.admission.configure(NodeLimits()))
+    assert is_taken(proxy)

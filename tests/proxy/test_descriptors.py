@@ -20,7 +20,7 @@ ACCOUNTS = {  # case: (connections, to real servers, open in all, most connectio
     "real_servers_live_on_the_reserve": (100, 150, 270, 1000 - 20 - 150 - 50),
     "and_a_quarter_stays_free": (100, 300, 420, 1000 - 20 - 300 - 50),
     "never_none": (0, 2000, 2000, 1),
-    "some_are_closed_but_not_gone": (100, 10, 90, 1000 - 0 - 200),
+    "some_are_closed_but_not_gone": (100, 10, 90, 1000 - 1 - 10 - 190),
 }
 
 
@@ -36,16 +36,33 @@ def test_all_are_counted_now_and_then_only() -> None:
     descriptors = Descriptors(0.2, lambda: len(counts.append(0) or counts))
     for now in (0.0, RECOUNT_S / 2, RECOUNT_S, RECOUNT_S + 1):
         descriptors.look(now, 0, 0)
-    assert len(counts) == 2
+    assert len(counts) == 3  # The first before there is a sweep.
+
+
+def test_counting_fails_when_there_is_none_left() -> None:
+    """Then the last figure holds, and it is tried again at the next sweep."""
+    answers = iter([20, None, 30])
+
+    def count() -> int:
+        answer = next(answers)
+        if answer is None:
+            raise OSError("too many open files")
+        return answer
+
+    descriptors = Descriptors(0.2, count)
+    found = []
+    for now in (0.0, 0.5):
+        descriptors.look(now, 0, 0)
+        found.append(descriptors.most_connections)
+    assert found == [780, 770]
 
 
 def test_another_reserve() -> None:
-    descriptors = Descriptors(0.0, lambda: 0)
-    descriptors.look(0.0, 0, 0)
-    assert descriptors.most_connections == 992  # Never none at all.
+    descriptors = Descriptors(0.0, lambda: 1)
+    assert descriptors.most_connections == 991  # Never none at all.
     descriptors.configure(0.5)
     descriptors.look(1.0, 0, 0)
-    assert descriptors.most_connections == 500
+    assert descriptors.most_connections == 499
 
 
 def test_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

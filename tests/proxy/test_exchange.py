@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clb.balancing.stickiness import SessionPolicy
 from clb.balancing.wrr import WeightedRoundRobin
 from clb.config.models import HashOn, Retry, Timeouts
-from clb.errors import BadResponse, DialRefused, QueueTimeout, UpstreamClosed, UpstreamTimeout
+from clb.errors import BadResponse, DialRefused, NoDescriptors, QueueTimeout, UpstreamClosed, UpstreamTimeout
 from clb.proxy.exchange import MOST_TARGETS_TRIED
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
@@ -519,3 +519,16 @@ def test_everything_borrowed_is_given_back_once_in_whatever_order_things_happen(
     for upstream in player.made:
         # A connection that died is closed twice, which does no harm; one that is lent again is not closed.
         assert set(upstream.events) in ({"released"}, {"closed"})
+
+
+def test_our_own_want_of_descriptors_is_told_to_the_client_and_held_against_nobody():
+    connection = RecordingConnection()
+    exchange = begin(connection)
+    told = []
+    exchange._tell_failure = told.append
+    exchange.dial_failed(NoDescriptors("too many open files"))
+    assert connection.ended == [(503, "goes on")]
+    assert b"\r\nRetry-After: 1\r\n" in connection.sent
+    assert [entry for entry in connection.log if entry[0] == "dial"] == [("dial", "10.0.0.1", "")]
+    assert told == []
+    assert not any(connection.counts())

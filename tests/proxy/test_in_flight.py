@@ -11,7 +11,7 @@ from raw_client import request
 from real_server import OK, WAIT_S, RealServer
 
 from clb.config.models import Access, InFlight
-from clb.metering.cells import FIELDS, ListenerField
+from clb.metering.cells import FIELDS, ListenerField, RuleField
 from clb.proxy.request_gate import build_gate
 
 
@@ -163,7 +163,7 @@ def test_a_rule_has_a_bound_of_its_own(serve, holding, real_server):
     assert client.ask("/few").status == 200
     own = proxy.admission.share.own
     for key in ("lb/https", "lb/https shop.example.com/few"):
-        place = proxy.admission.share.place(key, ListenerField.IN_FLIGHT if " " not in key else 0)
+        place = proxy.admission.share.place(key, ListenerField.BOUNDED if " " not in key else RuleField.BOUNDED)
         assert own[place] == 0
 
 
@@ -194,7 +194,7 @@ def test_a_changed_configuration_does_not_ask_those_who_wait_again(serve, holdin
 
 
 def _gate(proxy, in_flight):
-    share, field = proxy.admission.share, ListenerField.IN_FLIGHT
+    share, field = proxy.admission.share, ListenerField.BOUNDED
     return build_gate(share, proxy._loop, "lb/https", field, Access(), (), in_flight)
 
 
@@ -234,9 +234,9 @@ def test_a_place_goes_to_whom_has_waited_longest_in_whichever_worker(serve, hold
 def test_a_worker_that_hangs_keeps_no_place_free(serve, holding):
     first, second = two_workers()
     proxy = serve(share=first, targets=[holding.port], in_flight={"requests": 1, "queue": 9, "wait": "60s"})
-    place = first.place("lb/https", ListenerField.IN_FLIGHT)
+    place = first.place("lb/https", ListenerField.BOUNDED)
     second.own[place + 1], second.own[place + 2] = 5, 1  # Five wait there, since long before this test.
-    assert place % FIELDS == ListenerField.IN_FLIGHT
+    assert place % FIELDS == ListenerField.BOUNDED
     client = send(proxy, "/a")
     holding.release()
     assert client.read_answer().status == 200

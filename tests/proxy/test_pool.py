@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from types import SimpleNamespace
 
@@ -324,3 +325,24 @@ def test_who_waits_at_a_target_that_goes_down_goes_to_another(serve, gate, real_
     assert real_server.heads[0].startswith(b"POST /second")
     gate.release()
     assert first.read_answer().status == 200
+
+
+class WithoutDescriptors(MadeTooLate):
+    """A loop of a process that may open nothing more."""
+
+    async def create_connection(self, factory, address, port):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_having_no_descriptor_is_not_the_targets_fault():
+    async def run():
+        failed = []
+        pool = TargetPool(WithoutDescriptors(), "192.0.2.1", 80, Pool(), 1.0)
+        assert pool.acquire(SimpleNamespace(is_queued=False, dial_failed=failed.append)) is None
+        await asyncio.gather(*pool._dials)
+        assert [(error.reason, error.client_status, error.retry_after_s) for error in failed] == [
+            ("no_descriptors", 503, 1)
+        ]
+        assert pool.open_connections == 0
+
+    asyncio.run(run())

@@ -1,7 +1,8 @@
-"""A client that behaves well, in a process of its own: flood_probe.py PORT SECONDS.
+"""A client that behaves well, in a process of its own: flood_probe.py PORT. Asks until its input ends.
 
-Asks a hundred times a second over TLS, mostly on connections that it keeps, each twentieth time on a new one. Prints
-one line of JSON: how many were asked, how many failed, percentiles in milliseconds (of kept and of new connections).
+Prints `at work` when it is connected. Asks a hundred times a second over TLS, mostly on four connections that it keeps,
+each twentieth time on a new one. At the end prints one line of JSON: how many were asked and how many failed (on kept
+and on new connections), percentiles in milliseconds of those that did not. What is kept and breaks is made anew.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import select
 import socket
 import ssl
 import sys
@@ -29,35 +31,53 @@ def ask(sock: ssl.SSLSocket) -> bool:
     return sock.recv(4096).startswith(b"HTTP/1.1 200")
 
 
-def main(port: int, seconds: float) -> None:
+def connect_at_last(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Try until somebody lets us in."""
+    while True:
+        with contextlib.suppress(OSError):
+            return connect(port, context)
+
+
+def ask_anew(port: int, context: ssl.SSLContext) -> bool:
+    try:
+        with connect(port, context) as sock:
+            return ask(sock)
+    except OSError:
+        return False
+
+
+def main(port: int) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    kept: list[ssl.SSLSocket | None] = [None] * KEPT
-    taken: list[float] = []
-    new: list[float] = []
-    asked = failed = 0
+    kept = [connect_at_last(port, context) for _ in range(KEPT)]
+    print("at work", flush=True)
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    asked, failed = {False: 0, True: 0}, {False: 0, True: 0}
     gc.disable()
-    give_up_at = time.perf_counter() + seconds
-    while (start := time.perf_counter()) < give_up_at:
-        asked += 1
-        number = asked % KEPT
-        sock = None if asked % NEW_EACH == 0 else kept[number]
-        times = new if sock is None else taken
-        try:
-            if sock is None:
-                sock = connect(port, context)
-            answered = ask(sock)
-        except OSError:
-            answered = False
-        times.append(time.perf_counter() - start)
-        if asked % NEW_EACH == 0 or not answered:
-            with contextlib.suppress(OSError, AttributeError):
-                sock.close()  # type: ignore[union-attr]
-            sock = kept[number] if answered else None
-        kept[number] = sock
-        failed += not answered
-        time.sleep(max(0.0, EVERY_S - (time.perf_counter() - start)))
-    print(json.dumps({"asked": asked, "failed": failed, **percentiles("", taken), **percentiles("new_", new)}))
+    pause = EVERY_S
+    while not select.select([sys.stdin], [], [], pause)[0]:
+        start = time.perf_counter()
+        number = sum(asked.values())
+        is_new = number % NEW_EACH == NEW_EACH - 1
+        asked[is_new] += 1
+        if is_new:
+            is_answered = ask_anew(port, context)
+        else:
+            with contextlib.suppress(OSError):
+                is_answered = False
+                is_answered = ask(kept[number % KEPT])
+        elapsed = time.perf_counter() - start
+        if is_answered:
+            taken[is_new].append(elapsed)
+        else:
+            failed[is_new] += 1
+            if not is_new:
+                kept[number % KEPT].close()
+                kept[number % KEPT] = connect_at_last(port, context)
+        pause = max(0.0, EVERY_S - elapsed)
+    result = {"asked": asked[False], "failed": failed[False], **percentiles("", taken[False])}
+    new = {"new_asked": asked[True], "new_failed": failed[True], **percentiles("new_", taken[True])}
+    print(json.dumps({**result, **new}))
 
 
 def percentiles(prefix: str, seconds: list[float]) -> dict[str, float]:
@@ -66,4 +86,4 @@ def percentiles(prefix: str, seconds: list[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +40,8 @@ def program(name: str, *arguments: object) -> Iterator[tuple[str, dict[str, Any]
 
 def probe(port: int, seconds: float) -> dict[str, Any]:
     """What a client that behaves well has of it."""
-    command = [sys.executable, str(HERE / "flood_probe.py"), str(port), str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
+    with program("flood_probe.py", port) as (_, found):
+        time.sleep(seconds)
     return found
 
 

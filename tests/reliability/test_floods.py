@@ -52,7 +52,10 @@ class Site:
     def is_well(self, open_before: int) -> bool:
         """Serves anybody new at once, and holds nothing of the flood any more."""
         found = probe(self.ports["https"], 0.3)
-        return found["failed"] == 0 and descriptors(self.clb.pid) <= open_before + KEPT_TO_REAL_SERVERS
+        return (
+            found["failed"] + found["new_failed"] == 0
+            and descriptors(self.clb.pid) <= open_before + KEPT_TO_REAL_SERVERS
+        )
 
     def wait_until_well(self, open_before: int) -> float:
         """How long that took."""
@@ -80,7 +83,7 @@ def test_those_who_behave_do_not_notice(site: Site, kind: str, capsys: pytest.Ca
     with capsys.disabled():
         print(f"\n{kind} x {count}: calm {site.calm}\n  flooded {flooded}, flood {flood}")
         print(f"  memory {before:.0f} -> {during:.0f} MiB, well again after {recovery:.1f} s")
-    assert flooded["failed"] == 0
+    assert (flooded["failed"], flooded["new_failed"]) == (0, 0)
     assert during - before < may_take_mib
     # The figure is 2x and stands in docs/reliability.md, of a quiet machine; here others may be at work.
     assert flooded["p50"] <= 2 * site.calm["p50"] + 10
@@ -90,16 +93,19 @@ def test_those_who_behave_do_not_notice(site: Site, kind: str, capsys: pytest.Ca
 def test_descriptors_run_out_and_nobody_notices_who_keeps_his_connection(
     material: TlsMaterial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """256 descriptors, 1,000 connections: what can be spared is closed, accepting goes on."""
+    """256 descriptors and 1,000 connections, each made again at once when it is cut off."""
     with ExitStack() as stack:
         site = Site(material, tmp_path, stack, nofile=256)
         open_before = descriptors(site.clb.pid)
         for kind, listener in (("idle", "http"), ("half_open", "https")):
-            with program("floods.py", kind, site.ports[listener], 1000) as (_, flood):
-                flooded, most = probe(site.ports["https"], PROBE_S), descriptors(site.clb.pid)
+            with (
+                program("flood_probe.py", site.ports["https"]) as (_, found),
+                program("floods.py", kind, site.ports[listener], 1000) as (_, flood),
+            ):
+                time.sleep(PROBE_S)
+                most = descriptors(site.clb.pid)
             recovery = site.wait_until_well(open_before)
             with capsys.disabled():
-                print(f"\n256 descriptors, 1000 x {kind}: {flooded}, flood {flood}, {most} open, {recovery:.1f} s")
-            # Kept connections are served; new ones are refused while nothing can be spared.
-            assert flooded["failed"] < flooded["asked"] * 0.1
-            assert most < 256
+                print(f"\n256 descriptors, 1000 x {kind}: {found}\n  flood {flood}, {most} open, {recovery:.1f} s")
+            assert found["asked"] > 50
+            assert found["failed"] == 0
