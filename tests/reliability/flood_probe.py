@@ -17,11 +17,13 @@ import sys
 import time
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: shop.example.com\r\n\r\n"
+SOURCE = "127.0.0.9"
+"""Floods come from 127.0.0.1."""
 KEPT, EVERY_S, NEW_EACH = 4, 0.01, 20
 
 
 def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=5)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(SOURCE, 0))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context.wrap_socket(sock, server_hostname="shop.example.com")
 

@@ -35,9 +35,11 @@ FLOODS = {
 class Site:
     """A `clb serve` with a TLS and a plain listener, and its real server."""
 
-    def __init__(self, material: TlsMaterial, folder: Path, stack: ExitStack, nofile: int = 0) -> None:
+    def __init__(
+        self, material: TlsMaterial, folder: Path, stack: ExitStack, nofile: int = 0, **limits: object
+    ) -> None:
         server, _ = stack.enter_context(program("flood_server.py"))
-        keys = {"rules": [rule(int(server))], "limits": LIMITS, "timeouts": TIMEOUTS}
+        keys = {"rules": [rule(int(server))], "limits": {**LIMITS, **limits}, "timeouts": TIMEOUTS}
         prefix = ("prlimit", f"--nofile={nofile}:{nofile}") if nofile else ()
         listeners = [{"protocol": "https", **keys}, {"protocol": "http", "port": 80, **keys}]
         self.clb = stack.enter_context(ClbProcess(material, folder, prefix=prefix, listeners=listeners))
@@ -109,3 +111,18 @@ def test_descriptors_run_out_and_nobody_notices_who_keeps_his_connection(
                 print(f"\n256 descriptors, 1000 x {kind}: {found}\n  flood {flood}, {most} open, {recovery:.1f} s")
             assert found["asked"] > 50
             assert found["failed"] == 0
+
+
+def test_a_source_has_no_more_than_its_share_of_the_descriptors(
+    material: TlsMaterial, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same flood where `connections_per_source` is set: those who come new from elsewhere are served as well."""
+    with ExitStack() as stack:
+        site = Site(material, tmp_path, stack, nofile=256, connections_per_source=50)
+        with program("floods.py", "idle", site.ports["http"], 1000) as (_, flood):
+            found = probe(site.ports["https"], PROBE_S)
+        with capsys.disabled():
+            print(f"\n256 descriptors, 50 per source, 1000 x idle: {found}\n  flood {flood}")
+        # One may come just when the loop has accepted a whole backlog of those who are turned away.
+        assert found["failed"] == 0
+        assert found["new_failed"] <= 1 < found["new_asked"]
