@@ -26,9 +26,9 @@ EXPOSE 443
 VOLUME /var/lib/clb
 STOPSIGNAL SIGTERM
 
-# A listener that accepts on 443. Give another command with --health-cmd when yours listens elsewhere.
+# Workers that accept. Give another command with --health-cmd when `admin` has another address, or TLS.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 443), 3).close()"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9443/readyz', timeout=3)"]
 
 ENTRYPOINT ["clb"]
 CMD ["serve", "--config", "/etc/clb/clb.yaml"]
