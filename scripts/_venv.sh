@@ -7,6 +7,7 @@
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=$ROOT/.venv
 STAMP=$VENV/clb-installed
+DISTRIBUTION_PYTHON=/usr/bin/python3.11
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
@@ -29,7 +30,7 @@ find_python() {
         command -v "$PYTHON"
         return
     fi
-    for candidate in /usr/bin/python3.11 python3.11 python3 python3.12 python3.13 python3.14; do
+    for candidate in "$DISTRIBUTION_PYTHON" python3.11 python3 python3.12 python3.13 python3.14; do
         if is_new_enough "$candidate"; then
             command -v "$candidate"
             return

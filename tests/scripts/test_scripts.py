@@ -46,7 +46,7 @@ def test_a_python_that_is_too_old_is_refused(tmp_path: Path) -> None:
 def test_without_any_python_it_says_what_to_install(tmp_path: Path) -> None:
     for name in ("python3", *(f"python3.{minor}" for minor in range(11, 15))):
         program(tmp_path, name, "exit 1")
-    result = in_shell("find_python", tmp_path)
+    result = in_shell("DISTRIBUTION_PYTHON=python3.11; find_python", tmp_path)
     assert result.returncode == 1
     assert "apt-get install python3 python3-venv" in result.stderr
 
