@@ -127,6 +127,11 @@ class ClbProcess:
         return status
 
     @property
+    def file(self) -> Path:
+        """The configuration."""
+        return self._file
+
+    @property
     def pid(self) -> int:
         """Of the supervisor."""
         return self._process.pid
