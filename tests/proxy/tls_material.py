@@ -26,6 +26,9 @@ class TlsMaterial:
         self.renewed_certificate, self.renewed_key = directory / "renewed.pem", directory / "renewed.key"
         renewed.cert_chain_pems[0].write_to_path(self.renewed_certificate)
         renewed.private_key_pem.write_to_path(self.renewed_key)
+        self.authority = directory / "authority.pem"
+        """What clients trust, for those that are programs of their own."""
+        self._authority.cert_pem.write_to_path(self.authority)
         self.clients_ca = directory / "clients-ca.pem"
         self._clients_authority.cert_pem.write_to_path(self.clients_ca)
 
