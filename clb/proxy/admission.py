@@ -41,7 +41,7 @@ class Events(Protocol):
 class NodeAdmission:
     """What all listeners of a process have in common."""
 
-    def __init__(self, share: NodeShare, limits: NodeLimits, events: Events | None = None) -> None:
+    def __init__(self, share: NodeShare, limits: NodeLimits, events: Events) -> None:
         self.share = share
         self.limits = limits
         self.connections = 0
@@ -57,11 +57,6 @@ class NodeAdmission:
         self.connections_at = share.place(NODE, NodeField.CONNECTIONS)
         self.accepted_at = share.place(NODE, NodeField.ACCEPTED)
         self.handshakes_at = share.place(NODE, NodeField.HANDSHAKES)
-
-    @classmethod
-    def alone(cls) -> NodeAdmission:
-        """For a process that is all there is of its node."""
-        return cls(NodeShare.alone(), NodeLimits())
 
     def configure(self, limits: NodeLimits) -> None:
         """Take over a changed configuration."""
@@ -87,7 +82,7 @@ class NodeAdmission:
     def sweep(self, now: float, lag_s: float) -> None:
         """Look at what changes slowly: who is alive, how late the loop is, how many descriptors are left."""
         self.share.refresh(now)
-        if self.saturation.look(lag_s) and self._events is not None:
+        if self.saturation.look(lag_s):
             is_saturated = self.saturation.is_saturated
             message = "new connections are refused" if is_saturated else "new connections are taken again"
             self._events.log(logging.WARNING, "saturated", message, lag_ms=round(lag_s * 1000))
@@ -96,6 +91,7 @@ class NodeAdmission:
         for _ in range(self.connections - self.descriptors.most_connections):
             if not self._make_room(now):
                 break
+        self._spare.clear()  # Who was to be spared half a second ago may be busy, or gone.
 
     def _make_room(self, now: float) -> bool:
         """Close the connection that can be spared most; False if none can."""

@@ -32,7 +32,7 @@ class Surroundings:
     events: EventLog
     cookie_key: bytes = field(repr=False)
     """Key of the session cookies; the same on every worker and after a restart."""
-    node: NodeAdmission = field(default_factory=NodeAdmission.alone)
+    node: NodeAdmission
     """Caps, and the process's part of the numbers that the node's processes share."""
     cells: Cells | None = None
     """Numbers that the node's processes share; None for a process that is all there is."""

@@ -20,10 +20,13 @@ from ledger_relay import Relay, Relayed
 from loop_thread import LoopThread
 from tls_lab import VERSIONS, Authority, Issued, client_context, key_pem, rsa_key
 
+from clb.config.models import NodeLimits
 from clb.metering.counters import ListenerLedger, LiveConnection, RuleLedger, Traffic
+from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.exchange import Exchange
 from clb.proxy.listener import ListenerRuntime
+from clb.proxy.node_share import NodeShare
 from clb.proxy.sweep import Sweep
 from clb.service.assembly import Assembly
 from clb.service.bundle_files import BundleReader
@@ -133,7 +136,8 @@ class Lab:
         file.write_text(LISTENERS.format(folder=folder, port=self.real_server.port))
         outline, keys = read_bundle(file, BundleReader())
         clock = Clock(self._clb.loop.time)
-        surroundings = Surroundings(self._clb.loop, clock, self.log, self.log, b"k" * 32)
+        admission = NodeAdmission(NodeShare.alone(), NodeLimits(), self.log)
+        surroundings = Surroundings(self._clb.loop, clock, self.log, self.log, b"k" * 32, admission)
         self.listeners: dict[str, ListenerRuntime] = {}
         self.ports: dict[str, int] = {}
         self.relays: dict[str, Relay] = {}
