@@ -137,11 +137,12 @@ def test_a_successor_goes_on_where_the_predecessor_stopped() -> None:
 
 def test_two_real_processes_share_one_rate() -> None:
     """They take as fast as they can, at the same time, from the same two buckets."""
-    rate, burst, seconds, workers = 3000, 3000, 0.7, 2  # What a busy machine keeps them from taking is not lost.
+    rate, burst, seconds, workers = 3000, 3000, 0.7, 2
     cells = KeyedCells(workers + 1)
     cost = 1_000_000_000 // rate
     keys = [cells.fingerprint(b"one"), cells.fingerprint(b"other", is_lasting=True)]
     start_at = time.monotonic_ns() + 200_000_000
+    end_at = start_at + int(seconds * 1e9)
     pipes, children = [], []
     for number in range(1, workers + 1):
         reading, writing = os.pipe()
@@ -152,9 +153,14 @@ def test_two_real_processes_share_one_rate() -> None:
                 while len(column.others) < workers - 1 or time.monotonic_ns() < start_at:
                     column.refresh(1)
                 rates, passed, now = SharedRates(column), [0, 0], start_at
-                while (now := time.monotonic_ns()) < start_at + seconds * 1e9:
+                # The first round is at the start and the last one at the end, whenever a busy machine lets us run.
+                while True:
                     for index, key in enumerate(keys):
-                        passed[index] += rates.take(key, now, cost, cost * burst) == 0
+                        while rates.take(key, now, cost, cost * burst) == 0:
+                            passed[index] += 1
+                    if now == end_at:
+                        break
+                    now = min(time.monotonic_ns(), end_at)
                 os.write(writing, b"%d %d" % tuple(passed))
             finally:
                 os._exit(0)
@@ -169,4 +175,4 @@ def test_two_real_processes_share_one_rate() -> None:
         parts = [int(answer[index]) for answer in answers]
         expected = rate * seconds + burst
         assert sum(parts) <= expected + workers, parts
-        assert sum(parts) >= expected * 0.9, parts
+        assert sum(parts) >= expected - workers, parts
