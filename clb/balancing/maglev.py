@@ -30,8 +30,9 @@ PLACES = 16381
 """A prime. More places are more even and move fewer keys that need not move (1.4 % of all with 100 targets, where
 8,191 move 2 %), and take longer to fill: 16,381 about 7 ms with 3 targets and 15 ms with 300. It is the same
 for any number of targets: a table of another size is another table."""
-_SLICE = 512
-"""Places filled with each choice while a table is being built: about half a millisecond at most."""
+_SLICE, _SLICE_RATIO = 512, 0.7
+"""Places filled with each choice while a table is being built, and how many of the free ones may be left: the fewer are
+free, the longer it takes to find one. A slice is about half a millisecond."""
 _STEPS = 64
 """How far a key's path is followed before one of those that take work is picked directly."""
 
@@ -109,7 +110,11 @@ def _build(weights: Sequence[tuple[Candidate[Payload], int]]) -> Iterator[_Table
     turns = [(1 / weight, position) for position, (_, weight) in enumerate(weights)]
     heapify(turns)
     is_free = bytearray(b"\1") * PLACES
-    for filled in range(PLACES if turns else 0):
+    stop = PLACES - _SLICE
+    for free in range(PLACES if turns else 0, 0, -1):
+        if free <= stop:
+            yield None
+            stop = max(free - _SLICE, int(free * _SLICE_RATIO))
         due, position = turns[0]
         heapreplace(turns, (due + 1 / weights[position][1], position))
         place, skip = places[position], skips[position]
@@ -120,6 +125,4 @@ def _build(weights: Sequence[tuple[Candidate[Payload], int]]) -> Iterator[_Table
         is_free[place] = 0
         owners[place] = position
         places[position] = place
-        if filled % _SLICE == _SLICE - 1:
-            yield None
     yield tuple(candidate for candidate, _ in weights), owners

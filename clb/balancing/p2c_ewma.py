@@ -29,6 +29,7 @@ EXPLORE_EVERY = 64
 """The floor: 1/64 of a target's fair share. With two targets that leaves the slow one less than 1 % of all requests."""
 _MEMORY_S = 10.0
 """Time in which a surprise is forgotten to a third."""
+_FADING = 1 / _MEMORY_S
 _FIRST_GUESS_S = 0.05
 """Latency of all while none is known."""
 _FAILURE_FACTOR = 8
@@ -103,7 +104,7 @@ class PowerOfTwo(Generic[Payload]):
             )
 
     def choose(self, key: bytes, tried: Sequence[Candidate[Payload]] = ()) -> Candidate[Payload] | None:
-        left = without(self._takers, tried)
+        left: Sequence[Candidate[Payload]] = self._takers if not tried else without(self._takers, tried)
         if len(left) < 2:
             return left[0] if left else None
         self._until_exploration -= 1
@@ -138,8 +139,7 @@ class PowerOfTwo(Generic[Payload]):
             latency_s = _LEAST_S
         expected = self._expected(record, now)
         if record.latency_s is not None and latency_s < expected:
-            fading = exp((record.at - now) / _MEMORY_S)
-            latency_s += (expected - latency_s) * fading
+            latency_s += (expected - latency_s) * _fading(record.at, now)
         self._learn(candidate, record, latency_s, now)
 
     def ended(self, candidate: Candidate[Payload]) -> None:
@@ -163,16 +163,21 @@ class PowerOfTwo(Generic[Payload]):
 
     def _cost(self, candidate: Candidate[Payload], now: float) -> float:
         record = self._records[candidate]
+        expected_s = usual_s = self._usual_s
+        if record.latency_s is not None:
+            # As `_expected` says it; two calls less for each of the two.
+            age_s = now - record.at
+            expected_s += (record.latency_s - usual_s) * (exp(age_s * -_FADING) if age_s > 0 else 1.0)
         work = candidate.in_flight
         if candidate.shared is not None:
             work += candidate.shared.elsewhere()
-        return self._expected(record, now) * (work * record.per_work + 1.0)
+        return expected_s * (work * record.per_work + 1.0)
 
     def _expected(self, record: _Record, now: float) -> float:
         latency_s, usual_s = record.latency_s, self._usual_s
         if latency_s is None:
             return usual_s
-        return usual_s + (latency_s - usual_s) * exp((record.at - now) / _MEMORY_S)
+        return usual_s + (latency_s - usual_s) * _fading(record.at, now)
 
     def _find_usual(self) -> None:
         """The lower median: a few slow targets do not make slowness usual."""
@@ -187,3 +192,8 @@ class PowerOfTwo(Generic[Payload]):
             record.latency_s = candidate.shared.latency_elsewhere_s()
             record.at = self._clock()
         return record
+
+
+def _fading(since: float, now: float) -> float:
+    """How much of what was then still counts; all of it if the clock of whoever told was ahead."""
+    return exp((since - now) * _FADING) if now > since else 1.0

@@ -149,6 +149,15 @@ def test_failures_count_as_slowness_that_grows_and_has_an_end() -> None:
     assert shares(scheduler)[0] == pytest.approx(1 / 3, abs=0.05)
 
 
+def test_a_clock_that_is_behind_does_no_harm() -> None:
+    members, clock = group(10, 10), Clock()
+    scheduler = chooser(members, clock)
+    teach(scheduler, clock, dict.fromkeys(members, 0.01))
+    scheduler.answered(members[0], 0.005, clock.now - 1e9)
+    clock.now -= 1e9
+    assert shares(scheduler) == pytest.approx({0: 0.5, 1: 0.5}, abs=0.02)
+
+
 def test_usual_is_what_most_take() -> None:
     members, clock = group(10, 10, 10, 10), Clock()
     scheduler = chooser(members[:3], clock)
