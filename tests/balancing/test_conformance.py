@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clb.balancing.candidate import Candidate
@@ -140,6 +140,7 @@ def test_any_key_will_do(make: Make) -> None:
         assert scheduler.choose(key) is not None
 
 
+@settings(deadline=None)  # A table takes its time where the machine is busy.
 @given(
     name=st.sampled_from(STRATEGIES),
     states=st.lists(st.tuples(st.integers(0, 100), st.booleans(), st.integers(0, 50)), max_size=6),
