@@ -14,6 +14,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from clb.config.models import Limits, Listener, Timeouts
@@ -70,24 +71,36 @@ class RequestIds:
         return b"%b%016x" % (self._prefix, self._count)
 
 
+@dataclass(frozen=True, slots=True)
+class ListenerParts:
+    """What a listener is made of that follows from the configuration; another configuration, other parts."""
+
+    config: Listener
+    router: Router[RuleRuntime]
+    rules: Sequence[RuleRuntime]
+    contexts: ListenerContexts | None
+    """Certificates may be replaced in these. None on an http listener."""
+    gate: RequestGate | None
+    """What stands before its requests, if anything does."""
+    times_exchanges: bool
+    """Whether the sweep has to look at exchanges under way."""
+
+
 class ListenerRuntime:
     """What all connections of one listener share."""
 
     def __init__(
         self,
         load_balancer: str,
-        config: Listener,
-        router: Router[RuleRuntime],
-        rules: Sequence[RuleRuntime],
-        contexts: ListenerContexts | None,
+        parts: ListenerParts,
         clock: Clock,
         request_ids: RequestIds,
         access_log: AccessLogger,
         events: EventLog,
         node: NodeAdmission,
-        gate: RequestGate | None = None,
     ) -> None:
         self.load_balancer = load_balancer
+        config = parts.config
         self.scheme = config.protocol.encode("ascii")
         self.clock = clock
         self.access_log = access_log
@@ -105,36 +118,28 @@ class ListenerRuntime:
         self._serials: Iterator[int] = iter(range(1, 1 << 62))
         self.guard = DesyncGuard(config.desync_guard, config.limits.header_bytes)
         self.admission = ListenerAdmission(node, listener_key(load_balancer, config.name), config)
-        self._configure(config, router, rules, contexts, gate)
+        self._take(parts)
         node.register(self)
 
-    def _configure(
-        self,
-        config: Listener,
-        router: Router[RuleRuntime],
-        rules: Sequence[RuleRuntime],
-        contexts: ListenerContexts | None,
-        gate: RequestGate | None,
-    ) -> None:
-        """Take over all that follows from the configuration; at the start and at each change."""
+    def _take(self, parts: ListenerParts) -> None:
+        """Go by these; at the start and at each change."""
+        config = parts.config
         self.config = config
         self.timeouts: Timeouts = config.timeouts
         self.limits: Limits = config.limits
-        self.router = router
-        self.rules = rules
-        self.contexts = contexts
-        """Certificates may be replaced in these; connections are made from `tls_context`. None on an http listener."""
-        self.tls_context = contexts.base if contexts is not None else None
+        self.router = parts.router
+        self.rules = parts.rules
+        self.contexts = parts.contexts
+        self.tls_context = parts.contexts.base if parts.contexts is not None else None
+        """Connections are made from it."""
         self.verifies_clients = config.ssl_mode == "mutual"
-        self.gate = gate
-        """What stands before its requests, if anything does."""
+        self.gate = parts.gate
+        self.times_exchanges = parts.times_exchanges
         self.repeated_heads = RepeatedHeads()
         counted, self.guard = self.guard, DesyncGuard(config.desync_guard, config.limits.header_bytes)
         self.guard.checked, self.guard.disagreements = counted.checked, counted.disagreements
         self.heads_to_guard = self.guard.interval
         """How many heads from now the desync guard reads one as well; 0 = never."""
-        self.times_exchanges = bool(config.timeouts.request) or any(rule.config.retry.timeout for rule in rules)
-        """Whether the sweep has to look at exchanges under way."""
 
     @property
     def requests_on_a_connection(self) -> int:
@@ -176,17 +181,11 @@ class ListenerRuntime:
 
     # --- changes ---
 
-    def update(
-        self,
-        config: Listener,
-        router: Router[RuleRuntime],
-        rules: Sequence[RuleRuntime],
-        contexts: ListenerContexts | None,
-        gate: RequestGate | None,
-    ) -> None:
+    def update(self, parts: ListenerParts) -> None:
         """Go by another configuration from the next request on; requests that run go on by what they read."""
         old, old_requests, old_base = self.config, self.requests_on_a_connection, self.tls_context
-        self._configure(config, router, rules, contexts, gate)
+        self._take(parts)
+        config = parts.config
         self.admission.configure(config)
         if old_base is not self.tls_context:
             # Admitted by other checks or under another policy: what they ask next is their last request.

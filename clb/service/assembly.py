@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from clb.balancing.candidate import Candidate
 from clb.config.models import Access, Listener
 from clb.metering.cells import ListenerField, target_key
-from clb.proxy.listener import ListenerRuntime, RequestIds
+from clb.proxy.listener import ListenerParts, ListenerRuntime, RequestIds
 from clb.proxy.pool import TargetPool
 from clb.proxy.request_gate import RequestGate, build_gate
 from clb.proxy.rule import RuleRuntime
@@ -28,12 +28,27 @@ from clb.routing.router import Router, RouteSpec
 from clb.service.bundle import Keys, Outline
 from clb.service.contexts import ContextBuilder, ContextChange
 from clb.service.draining import Draining
-from clb.service.rule_building import ListenerSide, RuleBuilder, RuleChange
+from clb.service.rule_building import KnownCandidates, ListenerSide, RuleBuilder, RuleChange
+from clb.service.steps import let_go
 from clb.service.surroundings import Surroundings
 
 _RULES_IN_A_STEP = 10
-_TARGETS_IN_A_STEP = 500
+_LOOKS_IN_A_STEP = 500
 _LOOK_EVERY_S = 0.02
+
+
+@dataclass(slots=True)
+class _Rules:
+    """The rules of one listener as they are to be."""
+
+    are_found_alike: bool
+    """Whether the same requests find the same rules as before."""
+    have_timeouts: bool = False
+    """Whether one has a `retry.timeout`."""
+    rules: list[RuleRuntime] = field(default_factory=list)
+    changes: list[RuleChange] = field(default_factory=list)
+    gone: list[RuleRuntime] = field(default_factory=list)
+    """Those that the listener has no more."""
 
 
 @dataclass(slots=True)
@@ -43,11 +58,11 @@ class _ListenerChange:
     side: ListenerSide
     runtime: ListenerRuntime | None
     """What is there and stays; None of a listener that is new."""
-    router: Router[RuleRuntime]
-    rules: Sequence[RuleRuntime]
+    parts: ListenerParts
     rule_changes: Sequence[RuleChange]
+    gone: Sequence[RuleRuntime]
+    """Rules that it has no more."""
     contexts: ContextChange | None
-    gate: RequestGate | None
 
 
 @dataclass(slots=True)
@@ -73,6 +88,8 @@ class Assembly:
         self._rules = RuleBuilder(surroundings)
         self._request_ids = RequestIds()
         self._drain_timeout_s = 0.0
+        self._in_flight_at: dict[str, int] = {}
+        """Where each listener's number stands; listeners that are waited for among them."""
 
     # --- prepare ---
 
@@ -83,10 +100,7 @@ class Assembly:
             ContextFault: OpenSSL refuses a certificate, CA or CRL under the listener's policy.
             ValueError: the outline asks for what this process cannot do.
         """
-        if outline.rows:
-            # A row belongs to its key for ever, so those that will be needed may be known before they are.
-            share = self._surroundings.node.share
-            share.rows = {**share.rows, **outline.rows}
+        self._know_rows(outline)
         change = Change(outline)
         for balancer in outline.config.served:
             for listener in balancer.listeners:
@@ -105,35 +119,64 @@ class Assembly:
             change.kept.add(side.key)
             if there.config is side.config and contexts is None:
                 return
-        rules, rule_changes = yield from self._prepare_rules(there, side, stays=stays)
-        router = yield from _prepare_router(there if stays else None, side.config, rules)
         runtime = there if stays else None
-        gate = self._gate(runtime, side)
-        change.listeners.append(_ListenerChange(side, runtime, router, rules, rule_changes, contexts, gate))
+        rules = yield from self._prepare_rules(runtime, side, self._known_targets(there, side, stays=stays))
+        if runtime is not None and rules.are_found_alike:
+            router = runtime.router
+        else:
+            router = yield from Router.in_steps(
+                (
+                    RouteSpec(config.domain, config.url, rule, config.default)
+                    for config, rule in zip(side.config.rules, rules.rules, strict=True)
+                ),
+                runtime.router if runtime is not None else None,
+            )
+        now = runtime.contexts if runtime is not None else None
+        parts = ListenerParts(
+            side.config,
+            router,
+            rules.rules,
+            contexts.contexts if contexts is not None else now,
+            self._gate(runtime, side),
+            bool(side.config.timeouts.request) or rules.have_timeouts,
+        )
+        change.listeners.append(_ListenerChange(side, runtime, parts, rules.changes, rules.gone, contexts))
+
+    def _known_targets(self, there: ListenerRuntime | None, side: ListenerSide, *, stays: bool) -> KnownCandidates:
+        if there is None or stays:
+            return self.draining.target
+        # Another listener comes in its place, with rules of its own; the targets are still the same.
+        own = dict(_targets_of(side.key, there.rules))
+        return lambda key: own.get(key) or self.draining.target(key)
 
     def _prepare_rules(
-        self, there: ListenerRuntime | None, side: ListenerSide, *, stays: bool
-    ) -> Generator[None, None, tuple[list[RuleRuntime], list[RuleChange]]]:
-        known = self.draining.target
+        self, runtime: ListenerRuntime | None, side: ListenerSide, known: KnownCandidates
+    ) -> Generator[None, None, _Rules]:
+        before: Sequence[RuleRuntime] = runtime.rules if runtime is not None else ()
+        is_same = runtime is not None and side.is_same_for_rules(runtime.config)
         at_work: dict[tuple[str, str], RuleRuntime] = {}
-        is_same = False
-        if there is not None and stays:
-            at_work = {(rule.config.domain, rule.config.url): rule for rule in there.rules}
-            is_same = side.is_same_for_rules(there.config)
-        elif there is not None:
-            own = dict(_targets_of(side.key, there.rules))
-            known = lambda key: own.get(key) or self.draining.target(key)  # noqa: E731
-        rules, changes = [], []
-        for number, config in enumerate(side.config.rules, 1):
-            rule = at_work.get((config.domain, config.url))
-            if rule is None:
+        for number, rule in enumerate(before, 1):
+            at_work[rule.config.domain, rule.config.url] = rule
+            if number % _LOOKS_IN_A_STEP == 0:
+                yield
+        found = _Rules(are_found_alike=len(before) == len(side.config.rules))
+        for number, config in enumerate(side.config.rules):
+            there = at_work.pop((config.domain, config.url), None)
+            if there is None:
                 rule = self._rules.build(config, side, known)
-            elif not is_same or (rule.config is not config and rule.config != config):
-                changes.append(RuleChange(self._rules, rule, config, side, known))
-            rules.append(rule)
+                found.are_found_alike = False
+            else:
+                rule = there
+                is_alike = found.are_found_alike and before[number] is rule
+                found.are_found_alike = is_alike and rule.config.default == config.default
+                if not is_same or (rule.config is not config and rule.config != config):
+                    found.changes.append(RuleChange(self._rules, rule, config, side, known))
+            found.rules.append(rule)
+            found.have_timeouts = found.have_timeouts or bool(config.retry.timeout)
             if number % _RULES_IN_A_STEP == 0:
                 yield
-        return rules, changes
+        found.gone = list(at_work.values())
+        return found
 
     def _gate(self, runtime: ListenerRuntime | None, side: ListenerSide) -> RequestGate | None:
         new = side.config
@@ -148,41 +191,52 @@ class Assembly:
 
     def activate(self, change: Change) -> Generator[None, None, None]:
         """Put it into service: all that requests are found by at the first step, what rules consist of behind it."""
-        removed = self._swap(change)
+        self._know_rows(change.outline)
+        gone = self._swap(change)
         yield
-        until = self._surroundings.loop.time() + self._drain_timeout_s
-        for listener in change.listeners:
-            for number, rule_change in enumerate(listener.rule_changes, 1):
-                for candidate in rule_change.apply():
-                    removed.append((target_key(rule_change.key, candidate.identity), candidate))
+        removed: list[tuple[str, Candidate[TargetPool]]] = []
+        while change.listeners:
+            for number, rule_change in enumerate(change.listeners.pop(0).rule_changes, 1):
+                key = rule_change.key
+                removed += ((target_key(key, candidate.identity), candidate) for candidate in rule_change.apply())
                 if number % _RULES_IN_A_STEP == 0:
                     yield
-        in_service = set()
-        for key, runtime in self.listeners.items():
-            for number, (name, candidate) in enumerate(_targets_of(key, runtime.rules)):
-                in_service.add(candidate)
-                self.draining.target_is_back(name)
-                if number % _TARGETS_IN_A_STEP == 0:
-                    yield
-        for number, (name, candidate) in enumerate(removed):
-            if candidate not in in_service:
-                self.draining.remove_target(name, candidate, until)
+        for number, (key, rule) in enumerate(gone, 1):
+            removed += _targets_of(key, [rule])
             if number % _RULES_IN_A_STEP == 0:
                 yield
-        self._forget_rows(change.outline)
+        if removed or self.draining:
+            yield from self._drain_removed(removed)
+        yield from let_go(gone)
+        yield from let_go(removed)
 
-    def _swap(self, change: Change) -> list[tuple[str, Candidate[TargetPool]]]:
-        """Change listeners, all at once; return the targets of rules that are gone."""
+    def _drain_removed(self, removed: Sequence[tuple[str, Candidate[TargetPool]]]) -> Generator[None, None, None]:
+        """Wait for what runs on targets that are in no rule any more, and no longer for those that are back."""
+        until = self._surroundings.loop.time() + self._drain_timeout_s
+        in_service: set[Candidate[TargetPool]] = set()
+        for runtime in self.listeners.values():
+            for number, rule in enumerate(runtime.rules, 1):
+                in_service.update(rule.candidates)
+                if number % _LOOKS_IN_A_STEP == 0:
+                    yield
+        self.draining.forget(in_service)
+        for number, (key, candidate) in enumerate(removed, 1):
+            if candidate not in in_service:
+                self.draining.remove_target(key, candidate, until)
+            if number % _LOOKS_IN_A_STEP == 0:
+                yield
+
+    def _swap(self, change: Change) -> list[tuple[str, RuleRuntime]]:
+        """Change listeners, all at once; return the rules that are gone, with their listeners' keys."""
         config = change.outline.config
         self._drain_timeout_s = config.node.drain_timeout
-        self._surroundings.node.configure(config.node.limits)
         until = self._surroundings.loop.time() + self._drain_timeout_s
         addresses = {_address(listener) for balancer in config.served for listener in balancer.listeners}
-        gone: list[tuple[str, Candidate[TargetPool]]] = []
+        gone: list[tuple[str, RuleRuntime]] = []
         for key in [key for key in self.listeners if key not in change.kept]:
             old = self.listeners.pop(key)
             self.draining.remove_listener(key, old, until, refuses=_address(old.config) not in addresses)
-            gone += _targets_of(key, old.rules)
+            gone += ((key, rule) for rule in old.rules)
         for each in change.listeners:
             if each.contexts is not None:
                 each.contexts.install()
@@ -190,35 +244,30 @@ class Assembly:
             if runtime is None:
                 self.listeners[each.side.key] = self._new_listener(each)
                 continue
-            stay = set(map(id, each.rules))
-            gone += _targets_of(each.side.key, [rule for rule in runtime.rules if id(rule) not in stay])
+            gone += ((each.side.key, rule) for rule in each.gone)
             if _address(runtime.config) != _address(each.side.config):
                 runtime.stop_accepting(refuses=_address(runtime.config) not in addresses)
-            contexts = each.contexts.contexts if each.contexts is not None else runtime.contexts
-            runtime.update(each.side.config, each.router, each.rules, contexts, each.gate)
+            runtime.update(each.parts)
         return gone
 
     def _new_listener(self, each: _ListenerChange) -> ListenerRuntime:
         surroundings = self._surroundings
+        share, key = surroundings.node.share, each.side.key
+        self._in_flight_at[key] = share.place(key, ListenerField.IN_FLIGHT)
         return ListenerRuntime(
             each.side.load_balancer,
-            each.side.config,
-            each.router,
-            each.rules,
-            each.contexts.contexts if each.contexts is not None else None,
+            each.parts,
             surroundings.clock,
             self._request_ids,
             surroundings.access_log,
             surroundings.events,
             surroundings.node,
-            each.gate,
         )
 
-    def _forget_rows(self, outline: Outline) -> None:
-        share = self._surroundings.node.share
+    def _know_rows(self, outline: Outline) -> None:
+        """Let what is built find its rows; what is at work knows its own."""
         if outline.rows:
-            left = [*self.draining.targets, *(key for key, _ in self.draining.listeners)]
-            share.rows = {**{key: share.rows[key] for key in left if key in share.rows}, **outline.rows}
+            self._surroundings.node.share.rows = outline.rows
 
     # --- while it serves ---
 
@@ -242,7 +291,7 @@ class Assembly:
         for key, runtime in self.every_listener():
             in_flight[key] = in_flight.get(key, 0) + runtime.in_flight
         for key, count in in_flight.items():
-            share.own[share.place(key, ListenerField.IN_FLIGHT)] = count
+            share.own[self._in_flight_at[key]] = count
 
     # --- the end ---
 
@@ -271,20 +320,6 @@ class Assembly:
         for pool in tuple(self._surroundings.node.pools):
             pool.close()
         return cut
-
-
-def _prepare_router(
-    there: ListenerRuntime | None, config: Listener, rules: Sequence[RuleRuntime]
-) -> Generator[None, None, Router[RuleRuntime]]:
-    """The router that is there if requests are still found by the same words, else a new one."""
-    if there is not None and len(rules) == len(there.rules):
-        pairs = zip(there.rules, rules, there.config.rules, config.rules, strict=True)
-        if all(one is other and old.default == new.default for one, other, old, new in pairs):
-            return there.router
-    specs = [
-        RouteSpec(each.domain, each.url, rule, each.default) for each, rule in zip(config.rules, rules, strict=True)
-    ]
-    return (yield from Router.in_steps(specs, there.router if there is not None else None))
 
 
 def _targets_of(listener: str, rules: Iterable[RuleRuntime]) -> Iterator[tuple[str, Candidate[TargetPool]]]:

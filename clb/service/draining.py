@@ -11,13 +11,16 @@ object and goes on where it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from clb.balancing.candidate import Candidate
 from clb.observe.logging import fields
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.pool import TargetPool
+
+_SHOWN = 3
+"""Keys in a line of the log; thousands of targets may go at once."""
 
 _logger = logging.getLogger(__name__)
 
@@ -55,9 +58,13 @@ class Draining:
         return ((key, each.runtime) for key, each in self._listeners)
 
     def remove_target(self, key: str, candidate: Candidate[TargetPool], until: float) -> None:
-        """Wait for what runs on a target; its idle connections are closed."""
-        candidate.payload.drain()
-        self._targets[key] = _Target(candidate, until)
+        """Wait for what runs on a target, if anything does; its idle connections are closed."""
+        pool = candidate.payload
+        pool.drain()
+        if candidate.in_flight or pool.open_connections:
+            self._targets[key] = _Target(candidate, until)
+        else:
+            pool.report = None  # It refers back to the target, and nobody would ever look for such a circle.
 
     def remove_listener(self, key: str, runtime: ListenerRuntime, until: float, *, refuses: bool) -> None:
         """Wait for a listener's connections; `refuses` says whether its sockets go in all processes."""
@@ -70,30 +77,45 @@ class Draining:
         found = self._targets.get(key)
         return found.candidate if found is not None else None
 
-    def target_is_back(self, key: str) -> None:
-        """Wait for it no more: it is in the configuration again."""
-        self._targets.pop(key, None)
+    def forget(self, in_service: Collection[Candidate[TargetPool]]) -> None:
+        """Wait no more for those that are in the configuration again."""
+        for key, target in tuple(self._targets.items()):
+            if target.candidate in in_service:
+                del self._targets[key]
 
     def sweep(self, now: float) -> None:
         """Cut what had its time, and forget what is done."""
+        done, cut = [], []
         for key, target in tuple(self._targets.items()):
             pool, in_flight = target.candidate.payload, target.candidate.in_flight
             if not in_flight and not pool.open_connections:
                 del self._targets[key]
-                _logger.info("target drained", extra=fields(target=key))
+                pool.sweep(now)
+                pool.report = None
+                done.append(key)
             elif now >= target.until:
-                if in_flight:
-                    _logger.warning("target removed with requests under way", extra=fields(target=key, cut=in_flight))
+                cut += [key] if in_flight else []
                 pool.cut()
+        if done:
+            _logger.info("targets drained", extra=fields(count=len(done), targets=_some(done)))
+        if cut:
+            _logger.warning("targets removed with requests under way", extra=fields(count=len(cut), targets=_some(cut)))
         for key, listener in tuple(self._listeners):
-            runtime = listener.runtime
-            runtime.sweep(now)
-            if not runtime.connections and not runtime.has_open_sockets:
-                self._listeners.remove((key, listener))
-                runtime.forget()
-                _logger.info("listener drained", extra=fields(listener=key))
-            elif now >= listener.until and runtime.connections:
-                _logger.warning(
-                    "listener removed with open connections", extra=fields(listener=key, cut=len(runtime.connections))
-                )
-                runtime.cut()
+            self._sweep_listener(key, listener, now)
+
+    def _sweep_listener(self, key: str, listener: _Listener, now: float) -> None:
+        runtime = listener.runtime
+        runtime.sweep(now)
+        if not runtime.connections and not runtime.has_open_sockets:
+            self._listeners.remove((key, listener))
+            runtime.forget()
+            _logger.info("listener drained", extra=fields(listener=key))
+        elif now >= listener.until and runtime.connections:
+            cut = len(runtime.connections)
+            _logger.warning("listener removed with open connections", extra=fields(listener=key, cut=cut))
+            runtime.cut()
+
+
+def _some(keys: list[str]) -> str:
+    """Return the first of them, for a line of the log."""
+    return ", ".join(keys[:_SHOWN])

@@ -3,50 +3,63 @@
 Owns:      reading the states in the shared cells, and setting availability and weights by them.
 Elsewhere: the decisions (prober.py, health/); what schedulers make of it (balancing/).
 
-The cells are read when the supervisor says that something changed, behind every change of the configuration, and in
-the sweep for rules with a target in slow start.
+The cells are read when the supervisor says that something changed, for a rule that is made or changed before a request
+meets it, and in the sweep for rules with a target in slow start. All of them are read in steps: there may be thousands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from operator import mul
 
 from clb.health.slow_start import STEPS, ramped, step
 from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, target_key
+from clb.proxy.listener import ListenerRuntime
 from clb.proxy.node_share import NodeShare
 from clb.proxy.rule import RuleRuntime
-from clb.service.assembly import Assembly
 
 HASHING = frozenset({"ip_hash", "maglev"})
+_RULES_IN_A_STEP = 20
 _TAKE_WORK = frozenset(int(state) for state in TargetState if state.takes_work)
 
 
 class HealthView:
     """One for the life of a worker."""
 
-    def __init__(self, assembly: Assembly, cells: Cells, share: NodeShare, wall: Callable[[], float]) -> None:
-        self._assembly = assembly
+    def __init__(
+        self,
+        listeners: Callable[[], Mapping[str, ListenerRuntime]],
+        cells: Cells,
+        share: NodeShare,
+        wall: Callable[[], float],
+    ) -> None:
+        self._listeners = listeners
         self._states = cells.columns[CONTROL]
         self._share = share
         self._wall = wall
-        self._ramping: list[tuple[str, RuleRuntime]] = []
+        self._ramping: dict[RuleRuntime, str] = {}
 
-    def refresh(self) -> None:
-        """Read everything again."""
-        now = self._wall()
-        self._ramping = [
-            (key, rule)
-            for key, listener in self._assembly.listeners.items()
-            for rule in listener.rules
-            if self._look_at(key, rule, now)
-        ]
+    def refresh_in_steps(self) -> Generator[None, None, None]:
+        """Read everything again, some rules at a time."""
+        for key, listener in tuple(self._listeners().items()):
+            for number, rule in enumerate(listener.rules, 1):
+                self.look_at(key, rule)
+                if number % _RULES_IN_A_STEP == 0:
+                    yield
+        serving = {rule for listener in self._listeners().values() for rule in listener.rules} if self._ramping else ()
+        self._ramping = {rule: key for rule, key in self._ramping.items() if rule in serving}
 
     def sweep(self, _: float) -> None:
         """Let those in slow start grow."""
-        if self._ramping:
-            now = self._wall()
-            self._ramping = [(key, rule) for key, rule in self._ramping if self._look_at(key, rule, now)]
+        for rule, key in tuple(self._ramping.items()):
+            self.look_at(key, rule)
+
+    def look_at(self, listener: str, rule: RuleRuntime) -> None:
+        """Read what is said of one rule's targets."""
+        if self._look_at(listener, rule, self._wall()):
+            self._ramping[rule] = listener
+        else:
+            self._ramping.pop(rule, None)
 
     def _look_at(self, listener: str, rule: RuleRuntime, now: float) -> bool:
         """Set what schedulers see of a rule's targets; whether a target is in slow start."""

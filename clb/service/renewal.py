@@ -15,13 +15,16 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from clb.config.models import Rule
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.observe.logging import fields
+from clb.service import collector
 from clb.service.assembly import Assembly, Change
 from clb.service.bundle import Keys, Outline
 from clb.service.bundle_files import BundleReader, close_files
 from clb.service.channel import Message
-from clb.service.steps import in_steps
+from clb.service.health_view import HealthView
+from clb.service.steps import in_steps, let_go
 from clb.service.surroundings import Surroundings
 from clb.tls.contexts import ContextFault
 
@@ -58,10 +61,10 @@ class Renewal:
         self,
         assembly: Assembly,
         surroundings: Surroundings,
+        health: HealthView,
         reader: BundleReader,
         outline: Outline,
         send: Callable[[Message], None],
-        changed: Callable[[], None],
     ) -> None:
         self.outline = outline
         """What is in service."""
@@ -69,7 +72,7 @@ class Renewal:
         self._surroundings = surroundings
         self._reader = reader
         self._send = send
-        self._changed = changed
+        self._health = health
         self._prepared: dict[int, _Prepared] = {}
         self._words: asyncio.Queue[tuple[Message, list[int]]] = asyncio.Queue()
         self._task = surroundings.loop.create_task(self._work())
@@ -93,9 +96,13 @@ class Renewal:
             version = int(message["version"])
             try:
                 if message["type"] == "prepare":
-                    await self._prepare(version, message, files)
+                    with collector.paused():
+                        await self._prepare(version, message, files)
                 elif message["type"] == "activate":
-                    await self._activate(version)
+                    with collector.paused():
+                        await self._activate(version)
+                    await self._assembly.sockets_closed()
+                    self._send({"type": "active", "version": version})
                 elif (prepared := self._prepared.pop(version, None)) is not None:
                     prepared.close()
             except (ContextFault, OSError, ValueError) as error:
@@ -141,6 +148,10 @@ class Renewal:
             raise ValueError(f"version {version} was not prepared")
         if prepared.beside is not self.outline:
             prepared.change = await in_steps(self._assembly.prepare(prepared.outline, prepared.keys))
+        old_rules: list[Rule] = []
+        for balancer in self.outline.config.load_balancers:
+            for listener in balancer.listeners:
+                old_rules += listener.rules
         steps = self._assembly.activate(prepared.change)
         next(steps)
         self.outline = prepared.outline
@@ -148,9 +159,9 @@ class Renewal:
         self._log_to(prepared.access_log)
         await self._move(prepared)
         await in_steps(steps)
-        self._changed()
-        await self._assembly.sockets_closed()
-        self._send({"type": "active", "version": version})
+        # What became known of new rules while they were waiting to be activated.
+        await in_steps(self._health.refresh_in_steps())
+        await in_steps(let_go(old_rules))
 
     async def _move(self, prepared: _Prepared) -> None:
         """Accept where the listeners are now."""

@@ -65,7 +65,7 @@ class RuleBuilder:
     def build(self, rule: Rule, side: ListenerSide, known: KnownCandidates) -> RuleRuntime:
         """Build a rule."""
         candidates = self.candidates(rule, side, known)
-        return RuleRuntime(
+        runtime = RuleRuntime(
             name=rule.domain + rule.url,
             config=rule,
             candidates=candidates,
@@ -76,6 +76,13 @@ class RuleBuilder:
             gate=self.gate(rule, side),
             observation=self.observation(rule, side),
         )
+        self.judge(runtime, side)
+        return runtime
+
+    def judge(self, runtime: RuleRuntime, side: ListenerSide) -> None:
+        """Let a rule know of its targets' health before a request meets it: a new one takes no work yet."""
+        if self._surroundings.judge is not None:
+            self._surroundings.judge(side.key, runtime)
 
     def observation(self, rule: Rule, side: ListenerSide) -> Observation | None:
         """Return what hears of failures of a rule's targets, if there is somebody to tell."""
@@ -155,7 +162,7 @@ class RuleChange:
         runtime, rule, old = self.runtime, self._rule, self.runtime.config
         removed = tuple(candidate for candidate in runtime.candidates if candidate not in self._candidates)
         runtime.take(rule)
-        has_new_choice = self._renew_candidates(runtime, rule)
+        has_new_choice = self._renew_candidates(runtime, old, rule)
         if old.scheduler != rule.scheduler:
             runtime.scheduler = self._builder.scheduler(rule, runtime.candidates)
         elif has_new_choice:
@@ -170,15 +177,18 @@ class RuleChange:
         if runtime.observation is not None:
             runtime.observation.streaks.update(rule.passive, [identity_of(target) for target in rule.targets])
         runtime.budget.configure(rule.retry.budget, rule.retry.budget_minimum)
+        self._builder.judge(runtime, self._side)
         return removed
 
-    def _renew_candidates(self, runtime: RuleRuntime, rule: Rule) -> bool:
+    def _renew_candidates(self, runtime: RuleRuntime, old: Rule, rule: Rule) -> bool:
         """Put the candidates in; tell whether schedulers have to look at them again."""
         has_new_choice = runtime.candidates != self._candidates
         runtime.candidates = self._candidates
         connect_s = self._side.config.timeouts.connect
+        before = {identity_of(target): target.weight for target in old.targets}
         for candidate, target in zip(self._candidates, rule.targets, strict=True):
-            if candidate.weight != target.weight:
+            # Compared with what was configured: what a scheduler sees may be less, in slow start.
+            if before.get(candidate.identity) != target.weight:
                 candidate.weight = target.weight
                 has_new_choice = True
             candidate.payload.configure(rule.pool, connect_s)

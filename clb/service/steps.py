@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 BUDGET_S = 0.003
 """Whoever waits for the loop meanwhile waits so long, and for one step more."""
+
+FREED_IN_A_STEP = 50
 
 Result = TypeVar("Result")
 
@@ -28,6 +30,13 @@ async def in_steps(steps: Generator[None, None, Result], budget_s: float = BUDGE
             result: Result = stop.value
             return result
         await asyncio.sleep(0)
+
+
+def let_go(objects: list[Any]) -> Generator[None, None, None]:
+    """Empty a list bit by bit: freeing ten thousand objects at once takes as long as making them did."""
+    while objects:
+        del objects[-FREED_IN_A_STEP:]
+        yield
 
 
 def at_once(steps: Generator[None, None, Result]) -> Result:

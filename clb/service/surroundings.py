@@ -16,6 +16,7 @@ from clb.observe.access_log import AccessLogger
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.listener import EventLog
+from clb.proxy.rule import RuleRuntime
 
 Suspect = Callable[[str, str, Failure, int, str], None]
 """Takes rule key, target identity, what it did, how often in a row, and the last of it in words."""
@@ -40,3 +41,5 @@ class Surroundings:
     """The process's own column of them."""
     suspect: Suspect | None = None
     """Takes the word that a target fails real requests; None where nobody would act on it."""
+    judge: Callable[[str, RuleRuntime], None] | None = None
+    """Tells a rule (with its listener's key) what is known of its targets' health; None where nobody checks them."""

@@ -10,7 +10,6 @@ When the channel closes, the supervisor is gone: the worker drains and ends. A s
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -28,6 +27,7 @@ from clb.proxy.clock import Clock
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.node_share import NodeShare
 from clb.proxy.sweep import Sweep
+from clb.service import collector
 from clb.service.assembly import Assembly
 from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader, close_files
@@ -36,7 +36,7 @@ from clb.service.channel_loop import LoopChannel
 from clb.service.health_view import HealthView
 from clb.service.renewal import Renewal
 from clb.service.starts import WorkerStart
-from clb.service.steps import at_once
+from clb.service.steps import at_once, in_steps
 from clb.service.surroundings import Surroundings
 from clb.tls.contexts import ContextFault
 from clb.tls.sni_errors import install_sni_error_hook
@@ -45,8 +45,6 @@ EXIT_REFUSED = 1
 """The worker cannot serve what it was given; it has said why."""
 EVENTS_PER_SECOND = 5
 """Log lines a second for each reason that a stranger can cause; the rest are counted and told of in one line."""
-GC_THRESHOLDS = (20_000, 20, 20)
-"""Exchanges and connections are freed by reference count; cycles are rare, so looking for them can be too."""
 _DRAIN_STEP_S = 0.05
 
 _logger = logging.getLogger(__name__)
@@ -92,20 +90,18 @@ class Worker:
         reader = BundleReader()
         outline, keys = reader.outline(start.outline), reader.keys(start.keys)
         close_files(start.outline, start.keys)
-        self._surroundings = self._surround(outline)
+        share = NodeShare(start.cells, start.keyed, start.column, outline.rows, loop.time())
+        self._health = HealthView(lambda: self._assembly.listeners, start.cells, share, time.time)
+        self._health_changed = asyncio.Event()
+        self._surroundings = self._surround(outline, share)
         self._assembly = Assembly(self._surroundings, start.bases)
         at_once(self._assembly.activate(at_once(self._assembly.prepare(outline, keys))))
-        self._health = HealthView(self._assembly, start.cells, self._surroundings.node.share, time.time)
-        self._health.refresh()
-        self._renewal = Renewal(
-            self._assembly, self._surroundings, reader, outline, self._send, changed=self._health.refresh
-        )
+        self._renewal = Renewal(self._assembly, self._surroundings, self._health, reader, outline, self._send)
         self._sweep = Sweep(loop, (self._look_at_node, self._health.sweep, self._assembly.sweep, self._flush))
         self._channel: LoopChannel | None = None
 
-    def _surround(self, outline: Outline) -> Surroundings:
+    def _surround(self, outline: Outline, share: NodeShare) -> Surroundings:
         start, node = self._start, outline.config.node
-        share = NodeShare(start.cells, start.keyed, start.column, outline.rows, self._loop.time())
         access_log = open_access_log(str(node.access_log.path), node.access_log.format, self._clock.wall)
         return Surroundings(
             self._loop,
@@ -117,6 +113,7 @@ class Worker:
             start.cells,
             start.column,
             self._suspect,
+            self._health.look_at,
         )
 
     # --- life ---
@@ -125,19 +122,18 @@ class Worker:
         """Serve, drain, end; return the exit status."""
         self._channel = LoopChannel(self._start.channel, self._loop, self._received, self._stop.set)
         self._loop.add_signal_handler(signal.SIGTERM, self._retire)
+        health = self._loop.create_task(self._follow_health())
         install_sni_error_hook(lambda reason: self._events.log(logging.INFO, reason, "server name refused"))
         try:
             for (key, slot), sock in self._start.sockets.items():
                 await self._assembly.listeners[key].accept_on(self._loop, sock, slot)
             self._sweep.start()
-            # What lives as long as the process need not be looked at by the collector again.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
+            collector.settle()
             self._send({"type": "ready", "version": self._start.version})
             await self._stop.wait()
             await self._drain()
         finally:
+            health.cancel()
             await self._end()
         self._send({"type": "drained"})
         return 0
@@ -200,8 +196,15 @@ class Worker:
         event = {"kind": SUSPECTED, "rule": rule, "target": target, "failure": failure.value, "count": count}
         self._send({"type": "relay", "event": {**event, "detail": detail[:200]}})
 
-    def _health_changed(self, message: Message, files: list[int]) -> None:
-        self._health.refresh()
+    def _told_of_health(self, message: Message, files: list[int]) -> None:
+        self._health_changed.set()
+
+    async def _follow_health(self) -> None:
+        """Read the states when they have changed; what changes meanwhile is read again."""
+        while True:
+            await self._health_changed.wait()
+            self._health_changed.clear()
+            await in_steps(self._health.refresh_in_steps())
 
     def _change(self, message: Message, files: list[int]) -> None:
         if self._stop.is_set():
@@ -236,7 +239,7 @@ class Worker:
         "discard": _change,
         "drain": _told_to_drain,
         "quit": _told_to_quit,
-        "health": _health_changed,
+        "health": _told_of_health,
         "reopen_logs": _reopen_logs,
         "ping": _ping,
     }
