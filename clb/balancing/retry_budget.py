@@ -1,7 +1,7 @@
 """Keep retries from doubling an overload.
 
 Owns:      how many retries may be under way at once.
-Elsewhere: which requests may be retried at all (proxy/exchange.py); attempts per request (`retry.attempts`).
+Elsewhere: which requests may be retried at all (proxy/attempts.py); attempts per request (`retry.attempts`).
 Pure:      two counters; what is acquired must be released.
 """
 

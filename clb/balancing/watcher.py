@@ -1,7 +1,7 @@
 """What a strategy that learns from exchanges is told of them.
 
 Owns:      the interface.
-Elsewhere: who tells (proxy/exchange.py); who learns (least_conn.py, p2c_ewma.py).
+Elsewhere: who tells (proxy/attempts.py, exchange.py); who learns (least_conn.py, p2c_ewma.py).
 Pure:      the time is passed in.
 
 A strategy that learns nothing has no watcher, and its exchanges pay for one look at that.

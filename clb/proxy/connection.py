@@ -18,7 +18,8 @@ from clb.config.models import Timeouts
 from clb.http1.chunked import ChunkedDecoder
 from clb.http1.request import RequestHead
 from clb.metering.counters import RuleLedger, Traffic, after_abort
-from clb.proxy.exchange import NEVER, Exchange
+from clb.proxy.attempts import NEVER
+from clb.proxy.exchange import Exchange
 from clb.proxy.forwarded import contains
 from clb.proxy.proxy_protocol import BadProxyHeader, read_proxy_header
 from clb.proxy.tcp import acknowledged_bytes, plain_address, reset_on_close, set_write_marks

@@ -25,8 +25,9 @@ from clb.errors import (
 from clb.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from clb.http1.head_end import request_head_end
 from clb.http1.request import CHUNKED, RequestHead, read_request_head, repeat_request_head
+from clb.proxy.attempts import NEVER
 from clb.proxy.connection import ClientConnection, Phase
-from clb.proxy.exchange import NEVER, Exchange
+from clb.proxy.exchange import Exchange
 from clb.proxy.forwarded import address_lines, connection_lines
 from clb.proxy.replies import error_reply
 

@@ -1,8 +1,9 @@
 """One request and its answer: routed, sent to a real server, answered.
 
-Owns:      every decision between a request head and the end of its answer: rule, target, retry, framing to the client.
-Elsewhere: the client's connection and the request's body (downstream.py), the real server's connection and the
-           answer's framing (upstream.py), connections to lend (pool.py), clb's own replies (replies.py).
+Owns:      every decision between a request head and the end of its answer: rule, framing to the client, the account.
+Elsewhere: which target it is offered to, and which next (attempts.py); the client's connection and the request's body
+           (downstream.py), the real server's connection and the answer's framing (upstream.py), clb's own replies
+           (replies.py).
 
 Called directly by both sides, without tasks or events. It touches transports through `connection` and the lent
 `Upstream` only, so a test can play a whole exchange with two recording stand-ins.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clb.balancing.candidate import Candidate
 from clb.config.models import Redirect
 from clb.errors import (
     BadHost,
@@ -21,20 +21,13 @@ from clb.errors import (
     ClbError,
     DownstreamAborted,
     NoRule,
-    NoTarget,
-    QueueFull,
-    RequestTimeout,
-    UpstreamError,
-    UpstreamTimeout,
 )
-from clb.health.streaks import Failure
 from clb.http1.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
-from clb.http1.request import IDEMPOTENT_METHODS, RequestHead
+from clb.http1.request import RequestHead
 from clb.http1.response import ResponseHead
 from clb.http1.target import split_host
+from clb.proxy.attempts import Attempts
 from clb.proxy.forwarded import address_lines, contains, merged_address_lines, real_address
-from clb.proxy.observation import failure_of
-from clb.proxy.pool import TargetPool
 from clb.proxy.replies import error_reply, redirect_reply
 from clb.proxy.rule import RuleRuntime
 from clb.proxy.upstream import Upstream
@@ -49,54 +42,34 @@ if TYPE_CHECKING:
 
 CLIENT_WENT_AWAY = 499
 """What the log shows for a request whose client left before an answer began (nginx's number; never sent)."""
-NEVER = float("inf")
-MOST_TARGETS_TRIED = 4
-"""How many full queues a request is turned away from before it gets 503: asking all of many is work in an overload."""
 PENDING_BODY_LIMIT = 64 * 1024
 """Body bytes kept while no connection is there to take them; then reading from the client pauses."""
 
 
-class Exchange:
+class Exchange(Attempts):
     """One request at work. Class attributes are the values of an exchange that has come no further."""
 
     status = 0
-    rule: RuleRuntime | None = None
-    candidate: Candidate[TargetPool] | None = None
-    upstream: Upstream | None = None
-    upstream_address = b"-"
     upstream_status = 0
-    upstream_connect_s = -1.0
-    upstream_header_s = -1.0
     upstream_response_s = -1.0
     ended_at = 0.0
-    retries = 0
     billed_out = 0
     error_reason = ""
-    upgraded = False
-    is_queued = False
     awaits_continue = False
     """The client holds its body back until the real server says `100 Continue`."""
-    is_over = False
-    _sent_at = 0.0
-    _is_sticky_new = False
-    _is_answer_begun = False
     _is_own_reply = False
     _is_refused = False
     _encodes_chunks = False
     _held_head = b""
     _closes_after = False
-    _tried: tuple[Candidate[TargetPool], ...] = ()
     _pending: list[bytes] | None = None
     _pending_bytes = 0
-    _holds_budget = False
     gates: tuple[RequestGate, ...] = ()
     """Those it has passed or waits at; they are told when it is over."""
     pace: Pace | None = None
     """How fast the client is, while it is waited for."""
     _is_live = False
     """It counts among the live requests of its rule's budget."""
-    _is_latency_told = False
-    """Whoever learns from latencies has heard of this attempt, or shall not."""
 
     def __init__(self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int) -> None:
         self.connection = connection
@@ -157,56 +130,6 @@ class Exchange:
             self._redirect_to_slash(rule)
         else:
             self.fail(NoRule("no rule for this host and path"))
-
-    def _offer(self, rule: RuleRuntime, candidate: Candidate[TargetPool] | None = None) -> None:
-        """Get a connection to the target given, else to that of the session, else to the scheduler's choice."""
-        scheduler = rule.scheduler
-        if candidate is None and rule.session is not None:
-            candidate = rule.session.choose(self.request.value(b"cookie"))
-        if candidate is None:
-            key, key_of = self.connection.balance_key, rule.key_of
-            candidate = scheduler.choose(key if key_of is None else key_of(self.request, key))
-            self._is_sticky_new = rule.session is not None
-            if candidate is None:
-                self.fail(NoTarget("no target takes new work"))
-                return
-        self.candidate = candidate
-        candidate.in_flight += 1
-        watcher = scheduler.watcher
-        if watcher is not None:
-            watcher.began(candidate)
-        pool = candidate.payload
-        self.upstream_address = pool.label
-        if pool.idle and (upstream := pool.idle.pop()).is_usable:
-            self.upstream_connect_s = 0.0
-            self._send(upstream, self.connection.clock.now() if self._tried else self.started_at)
-        else:
-            self._acquire(pool, fresh=False)
-
-    def _acquire(self, pool: TargetPool, *, fresh: bool) -> None:
-        try:
-            upstream = pool.acquire(self, fresh=fresh)
-        except QueueFull as error:
-            if len(self._tried) >= MOST_TARGETS_TRIED or not self.go_elsewhere():
-                self.fail(error)
-            return
-        if upstream is not None:
-            self.upstream_connect_s = 0.0
-            self._send(upstream, self.connection.clock.now())
-        elif self.is_queued:
-            self.connection.expect_within(self.connection.runtime.timeouts.queue)
-        else:
-            self.connection.expect_within(NEVER)  # The pool itself looks after `timeouts.connect`.
-
-    def leaves_queue(self) -> None:
-        """A connection is being made for this exchange."""
-        self.is_queued = False
-        self.connection.expect_within(NEVER)
-
-    def connected(self, upstream: Upstream, connect_s: float) -> None:
-        """Take the connection that was dialled for this exchange, or that the queue has come to."""
-        self.upstream_connect_s = connect_s
-        self._send(upstream, self.connection.clock.now())
 
     def _send(self, upstream: Upstream, now: float) -> None:
         connection, request = self.connection, self.request
@@ -414,161 +337,12 @@ class Exchange:
         self.billed_out += len(data)
         self.connection.send_last(data)
 
-    def look_at_time(self, now: float) -> None:
-        """Act on the times that no deadline is set for; called by the sweep, on listeners that have such."""
-        limit = self.connection.runtime.timeouts.request
-        if limit and now - self.started_at > limit and not self.upgraded:
-            self.fail(RequestTimeout(f"not over within {limit:g} s"))
-            return
-        rule = self.rule
-        if rule is None or self.upstream is None or self._is_answer_begun or not self.upstream.is_unanswered:
-            return
-        limit = rule.config.retry.timeout
-        if limit and now - self._sent_at > limit:
-            self.attempt_timed_out()
-
     def idle_timeout_s(self) -> float:
         """Return how long the real server may be silent now."""
         timeouts = self.connection.runtime.timeouts
         return timeouts.tunnel if self.upgraded else timeouts.upstream
 
     # --- what goes wrong ---
-
-    def dial_failed(self, error: ClbError) -> None:
-        """No connection: offer the request to another target while attempts and targets last."""
-        if self.is_over:
-            return
-        if not isinstance(error, UpstreamError):
-            self.fail(error)  # No other target would fare better.
-            return
-        self._tell_failure(self.candidate, failure_of(error), str(error))
-        if not self._goes_on("connect"):
-            self.fail(error)
-
-    def upstream_failed(self, error: ClbError) -> None:
-        """The lent connection is gone, useless or silent: send again where that is safe, else tell the client."""
-        upstream, self.upstream = self.upstream, None
-        if self.is_over:
-            return
-        if upstream is not None:
-            upstream.close()
-            cause = "timeout" if isinstance(error, UpstreamTimeout) else "closed"
-            is_unanswered = upstream.is_unanswered and not self._is_answer_begun
-            # A kept connection that ends under a request tells of its idle time, not of the real server's health.
-            is_race = is_unanswered and cause == "closed" and upstream.requests > 1
-            if not is_race:
-                self._tell_failure(self.candidate, failure_of(error), str(error))
-            elif self.candidate is not None:
-                self.candidate.payload.raced += 1
-            if is_unanswered and self._may_be_sent_twice() and self._goes_on(cause, is_race=is_race):
-                return
-        self.fail(error)
-
-    def attempt_timed_out(self) -> None:
-        """Offer the request to another target if that is possible, else go on waiting for this one."""
-        upstream, self.upstream = self.upstream, None
-        target = self.candidate
-        assert upstream is not None  # the caller has looked
-        if self._may_be_sent_twice() and self._goes_on("timeout"):
-            self._tell_failure(target, Failure.TIMEOUT, "no answer within retry.timeout")
-            upstream.close()
-        else:
-            self.upstream = upstream
-
-    def _server_error(self, status: int, *, is_reusable: bool) -> bool:
-        """Note an answer 5xx; whether the request went to another target instead of the answer to the client."""
-        upstream, self.upstream = self.upstream, None
-        target = self.candidate
-        assert upstream is not None  # the answer came on it
-        assert target is not None
-        self._tell_failure(target, Failure.SERVER_ERROR, f"answered {status}")
-        if not (self._may_be_sent_twice() and self._goes_on(str(status))):
-            self.upstream = upstream
-            self._is_latency_told = True  # How soon it fails is nothing to praise it for.
-            return False
-        if is_reusable:
-            target.payload.release(upstream, self.connection.clock.now())
-        else:
-            upstream.close()
-        return True
-
-    def _may_be_sent_twice(self) -> bool:
-        """Whether nobody can tell one delivery from two, and all of the request is at hand: a body is not kept."""
-        return self.request.method in IDEMPOTENT_METHODS and not self.request.content_length
-
-    def _goes_on(self, cause: str, *, is_race: bool = False) -> bool:
-        """Offer the request again after an attempt that failed; False where attempts, targets or budget are used up."""
-        rule, target = self.rule, self.candidate
-        assert rule is not None  # an attempt has been made
-        assert target is not None
-        retry = rule.config.retry
-        if cause not in retry.on or self.retries >= retry.attempts:
-            return False
-        following = None
-        # A client with a session there need not lose it because its real server closed an idle connection.
-        if not (is_race and rule.session is not None and not self._is_sticky_new):
-            following = self._another(rule, target)
-        if following is None and not is_race:
-            return False
-        # What never reached a real server cost none of them anything, so it needs no budget.
-        if cause != "connect" and not self._holds_budget:
-            if not rule.budget.try_acquire():
-                return False
-            self._holds_budget = True
-        self.retries += 1
-        if following is None:
-            self._acquire(target.payload, fresh=True)
-        else:
-            self._move(rule, target, following)
-        return True
-
-    def go_elsewhere(self) -> bool:
-        """Leave a target that has no place for the request or takes no more work, if there is another.
-
-        Nothing has been sent, so this is no retry.
-        """
-        rule, target = self.rule, self.candidate
-        assert rule is not None  # it was offered
-        assert target is not None
-        following = self._another(rule, target)
-        if following is None:
-            return False
-        target.payload.cancel(self)
-        self._move(rule, target, following)
-        return True
-
-    def _another(self, rule: RuleRuntime, target: Candidate[TargetPool]) -> Candidate[TargetPool] | None:
-        key = self.connection.balance_key
-        if rule.key_of is not None:
-            key = rule.key_of(self.request, key)
-        return rule.scheduler.choose(key, (*self._tried, target))
-
-    def _move(self, rule: RuleRuntime, target: Candidate[TargetPool], following: Candidate[TargetPool]) -> None:
-        target.in_flight -= 1
-        if rule.scheduler.watcher is not None:
-            rule.scheduler.watcher.ended(target)
-        self._tried += (target,)
-        self._is_latency_told = False
-        self._is_sticky_new = rule.session is not None
-        self._offer(rule, following)
-
-    def _tell_failure(self, target: Candidate[TargetPool] | None, failure: Failure, detail: str) -> None:
-        rule = self.rule
-        if rule is None or target is None:
-            return
-        now = self.connection.clock.now()
-        if rule.scheduler.watcher is not None:
-            rule.scheduler.watcher.failed(target, now)
-        if rule.observation is not None:
-            rule.observation.failed(target, failure, detail, now)
-
-    def _tell_latency(self, now: float) -> None:
-        rule, target = self.rule, self.candidate
-        if self._is_latency_told or rule is None or target is None:
-            return
-        self._is_latency_told = True
-        if rule.scheduler.watcher is not None:
-            rule.scheduler.watcher.answered(target, self.upstream_header_s, now)
 
     def fail(self, error: ClbError) -> None:
         """End the exchange with the error's reply, or by cutting an answer that has begun."""

@@ -22,7 +22,7 @@ from clb.proxy.idle_connections import IdleConnections
 from clb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
-    from clb.proxy.exchange import Exchange
+    from clb.proxy.attempts import Attempts
 
 
 class TargetPool:
@@ -58,7 +58,7 @@ class TargetPool:
         """How often the breaker opened, counted once between two sweeps."""
         self._was_open = False
         self._open = 0
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: deque[Attempts] = deque()
         self._dials: set[asyncio.Task[None]] = set()
         self._connections: set[Upstream] = set()
 
@@ -104,7 +104,7 @@ class TargetPool:
         busy = self._open - len(self.kept)
         return busy >= self._config.connections and len(self._waiting) >= self._config.queue
 
-    def acquire(self, exchange: Exchange, *, fresh: bool = False) -> Upstream | None:
+    def acquire(self, exchange: Attempts, *, fresh: bool = False) -> Upstream | None:
         """Lend an idle connection at once, or None: `exchange.connected` or `dial_failed` follows.
 
         Raises:
@@ -154,7 +154,7 @@ class TargetPool:
         self.kept.lost(upstream, self._loop.time())
         self._serve_queue()
 
-    def cancel(self, exchange: Exchange) -> None:
+    def cancel(self, exchange: Attempts) -> None:
         """Take an exchange out of the queue."""
         if exchange.is_queued:
             exchange.is_queued = False
@@ -200,7 +200,7 @@ class TargetPool:
             exchange.leaves_queue()
             self._dial(exchange)
 
-    def _dial(self, exchange: Exchange) -> None:
+    def _dial(self, exchange: Attempts) -> None:
         if not self._open:
             self._in_use.add(self)
         self._open += 1
@@ -208,7 +208,7 @@ class TargetPool:
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
-    async def _connect(self, exchange: Exchange) -> None:
+    async def _connect(self, exchange: Attempts) -> None:
         started_at = self._loop.time()
         upstream = Upstream(self)
         try:

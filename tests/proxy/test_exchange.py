@@ -13,7 +13,7 @@ from clb.balancing.stickiness import SessionPolicy
 from clb.balancing.wrr import WeightedRoundRobin
 from clb.config.models import HashOn, Retry, Timeouts
 from clb.errors import BadResponse, DialRefused, NoDescriptors, QueueTimeout, UpstreamClosed, UpstreamTimeout
-from clb.proxy.exchange import MOST_TARGETS_TRIED
+from clb.proxy.attempts import MOST_TARGETS_TRIED
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED_OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
