@@ -21,17 +21,9 @@ from clb.config.rules import Rule, Target
 from clb.units import format_duration
 
 _SOCKET_KEYS = frozenset({"address", "port"})
-_SESSION_KEYS = frozenset(
-    {
-        "tls_policy",
-        "ssl_mode",
-        "verify_client",
-        "ca_certificate",
-        "crl",
-        "verify_depth",
-        "min_client_key_bits",
-    }
-)
+_SESSION_KEYS = frozenset({"tls_policy", "ssl_mode"})
+_CLIENT_KEYS = frozenset({"verify_client", "ca_certificate", "crl", "verify_depth", "min_client_key_bits"})
+"""What the client's certificate is checked against, if it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +58,16 @@ def changed_listener(sides: Sides, balancer: str, old: Listener, new: Listener) 
         yield Entry(Kind.REMOVED_LISTENER, key, what, key)
         yield Entry(Kind.NEW_LISTENER, key, f"{_socket(new)} ({new.protocol})", key)
     for name, what in changed_fields(old, new, skip={"rules", "protocol"}):
-        yield Entry(_kind(name), f"{key} {name}", what, key)
+        yield Entry(_kind(name, new), f"{key} {name}", what, key)
     yield from _changed_files(sides, balancer, key, old, new)
     yield from _rule_entries(sides, key, old, new)
 
 
-def _kind(name: str) -> Kind:
+def _kind(name: str, listener: Listener) -> Kind:
     if name in _SOCKET_KEYS:
         return Kind.NEW_SOCKETS
-    return Kind.NEW_BASE if name in _SESSION_KEYS else Kind.IN_PLACE
+    is_of_sessions = name in _SESSION_KEYS or (name in _CLIENT_KEYS and listener.ssl_mode == "mutual")
+    return Kind.NEW_BASE if is_of_sessions and listener.protocol == "https" else Kind.IN_PLACE
 
 
 def _changed_files(sides: Sides, balancer: str, key: str, old: Listener, new: Listener) -> Iterator[Entry]:

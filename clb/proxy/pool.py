@@ -14,11 +14,13 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from clb.config.models import Pool
 from clb.errors import ClbError, DialRefused, DialTimeout, NoDescriptors, QueueFull, TargetRemoved
 from clb.proxy.idle_connections import IdleConnections
+from clb.proxy.names import Names, is_address
 from clb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class TargetPool:
         config: Pool,
         connect_timeout_s: float,
         in_use: set[TargetPool] | None = None,
+        names: Names | None = None,
     ) -> None:
         self.label = f"[{address}]:{port}".encode() if ":" in address else f"{address}:{port}".encode()
         """Address and port, for the log."""
@@ -44,6 +47,8 @@ class TargetPool:
         self._port = port
         self._config = config
         self._connect_timeout_s = connect_timeout_s
+        self._names = names if names is not None and not is_address(address) else None
+        """Knows the addresses of a target that is configured by name."""
         self._in_use = in_use if in_use is not None else set()
         """This pool is in there while it has connections, so that nobody has to look at the others."""
         self.kept = IdleConnections(config.idle, config.idle_timeout)
@@ -213,8 +218,11 @@ class TargetPool:
         upstream = Upstream(self)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                await self._loop.create_connection(lambda: upstream, self._address, self._port)
-        except (OSError, TimeoutError) as error:
+                if self._names is None:
+                    await self._loop.create_connection(lambda: upstream, self._address, self._port)
+                else:
+                    await self._connect_by_name(upstream, self._names)
+        except (OSError, TimeoutError, DialRefused) as error:
             self._not_made(upstream)
             exchange.dial_failed(self._dial_error(error))
             return
@@ -228,6 +236,19 @@ class TargetPool:
         else:
             exchange.dial_failed(DialRefused(f"{self.label.decode()}: closed as soon as it was made"))
 
+    async def _connect_by_name(self, upstream: Upstream, names: Names) -> None:
+        """Try the name's addresses one after another."""
+        *others, last = await names.addresses(self._address)
+        try:
+            for address in others:
+                with suppress(OSError):
+                    await self._loop.create_connection(lambda: upstream, address, self._port)
+                    return
+            await self._loop.create_connection(lambda: upstream, last, self._port)
+        except BaseException:
+            names.doubt(self._address)
+            raise
+
     def _not_made(self, upstream: Upstream) -> None:
         if upstream in self._connections:
             # Time ran out just when the connection was made. The loop closes it and does not tell.
@@ -237,7 +258,9 @@ class TargetPool:
             self._open -= 1
             self._serve_queue()
 
-    def _dial_error(self, error: OSError) -> ClbError:
+    def _dial_error(self, error: OSError | ClbError) -> ClbError:
+        if isinstance(error, ClbError):
+            return error
         where = self.label.decode()
         if isinstance(error, TimeoutError):
             return DialTimeout(f"{where}: no connection within {self._connect_timeout_s:g} s")

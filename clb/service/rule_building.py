@@ -104,8 +104,9 @@ class RuleBuilder:
 
     def _new_candidate(self, target: Target, rule: Rule, side: ListenerSide) -> Candidate[TargetPool]:
         connect_s = side.config.timeouts.connect
+        loop, names = self._surroundings.loop, self._surroundings.names
         in_use = self._surroundings.node.pools
-        pool = TargetPool(self._surroundings.loop, target.address, target.port, rule.pool, connect_s, in_use)
+        pool = TargetPool(loop, target.address, target.port, rule.pool, connect_s, in_use, names)
         candidate = Candidate(target.address, target.port, target.weight, pool)
         join_cells(candidate, target_key(side.rule_key(rule), candidate.identity), self._surroundings.node.share)
         return candidate

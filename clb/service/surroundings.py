@@ -16,6 +16,7 @@ from clb.observe.access_log import AccessLogger
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.listener import EventLog
+from clb.proxy.names import Names
 from clb.proxy.rule import RuleRuntime
 
 Suspect = Callable[[str, str, Failure, int, str], None]
@@ -43,3 +44,5 @@ class Surroundings:
     """Takes the word that a target fails real requests; None where nobody would act on it."""
     judge: Callable[[str, RuleRuntime], None] | None = None
     """Tells a rule (with its listener's key) what is known of its targets' health; None where nobody checks them."""
+    names: Names = field(default_factory=Names)
+    """Addresses of targets that are configured by name."""

@@ -162,6 +162,16 @@ CHANGES: dict[str, tuple[Config, Config, list[str]]] = {
         site(https(tls_policy="modern")),
         ["fresh TLS sessions  shop/https tls_policy: documented -> modern"],
     ),
+    "checks_of_nobody": (
+        site(https()),
+        site(https(verify_depth=3)),
+        ["in place            shop/https verify_depth: 1 -> 3"],
+    ),
+    "checks_of_clients": (
+        site(https(ssl_mode="mutual")),
+        site(https(ssl_mode="mutual", verify_depth=3)),
+        ["fresh TLS sessions  shop/https verify_depth: 1 -> 3"],
+    ),
     "timeout_and_limit": (
         site(https()),
         site(https(timeouts={"connect": "500ms"}, limits={"body_bytes": "1GiB"})),

@@ -196,6 +196,7 @@ class LiveProxy:
         clock = Clock(self._loop.time)
         self._access_log: AccessLogger = open_access_log(str(self._log_file), "json", clock.wall)
         surroundings = Surroundings(self._loop, clock, self._access_log, self.events, b"k" * 32, self.admission)
+        self.names = surroundings.names
         self.assembly = Assembly(surroundings)
         await self._activate()
         interval, sweep_module.INTERVAL_S = sweep_module.INTERVAL_S, SWEEP_S
