@@ -127,6 +127,16 @@ class ProbeStatus(Answer):
     took_ms: float | None = None
 
 
+class HealthChangeStatus(Answer):
+    """A target went from one state to another."""
+
+    at: datetime
+    before: str | None
+    """None: it was new."""
+    after: str
+    cause: str
+
+
 class TargetStatus(Answer):
     """One real server of a rule."""
 
@@ -147,6 +157,8 @@ class TargetStatus(Answer):
     ejected_until: datetime | None = None
     ejections: int = 0
     """That still count for the length of the next one."""
+    changes: list[HealthChangeStatus] = []
+    """The last ones, oldest first."""
     weight: int
     effective_weight: float
     """Less than `weight` in slow start, 0 while no work is taken."""

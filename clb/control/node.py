@@ -50,6 +50,17 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthChange:
+    """A target went from one state to another."""
+
+    at: float
+    before: str | None
+    """None: it was new."""
+    after: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class HealthReport:
     """What the prober says of a target beyond its state."""
 
@@ -65,6 +76,8 @@ class HealthReport:
     ejected_until: float | None = None
     ejections: int = 0
     """That still count for the length of the next one."""
+    changes: tuple[HealthChange, ...] = ()
+    """The last ones, oldest first."""
 
 
 class HealthReports(Protocol):

@@ -16,6 +16,7 @@ from clb.control.events import utc
 from clb.control.models import (
     CertificateStatus,
     DrainingStatus,
+    HealthChangeStatus,
     ListenerStatus,
     NodeStatus,
     ProbeStatus,
@@ -208,6 +209,10 @@ def _target(node: Node, totals: Totals, rule: str, target: Target) -> TargetStat
         return_s=report.return_s,
         ejected_until=utc(report.ejected_until) if report.ejected_until is not None else None,
         ejections=report.ejections,
+        changes=[
+            HealthChangeStatus(at=utc(change.at), before=change.before, after=change.after, cause=change.cause)
+            for change in report.changes
+        ],
         weight=target.weight,
         effective_weight=effective if takes_work else 0,
         in_flight=node.gauge(key, TargetField.IN_FLIGHT),

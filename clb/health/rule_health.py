@@ -2,7 +2,7 @@
 
 Owns:      the state of each target and every change of it, with its cause; the bounds of ejection.
 Elsewhere: making probes (service/prober.py); counting failures of requests (streaks.py); what schedulers do when
-           nobody takes work (balancing/candidate.py, proxy/health_view.py).
+           nobody takes work (balancing/candidate.py, service/health_view.py).
 Pure:      time is passed in, changes are returned.
 
 A target has a verdict of its checks, and beside it an ejection may run; its state is made of both. A failed check keeps

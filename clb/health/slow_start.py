@@ -1,7 +1,7 @@
 """Let the share of a target that comes back grow, so that a cold one is not drowned.
 
 Owns:      the ramp, in steps; weights during it.
-Elsewhere: when a target came back (rule_health.py); setting the weights (proxy/health_view.py).
+Elsewhere: when a target came back (rule_health.py); setting the weights (service/health_view.py).
 Pure:      times in, weights out.
 
 Weights are whole numbers and may be 1, so while anybody ramps those of the others are multiplied instead.
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 STEPS = 10
 """Each makes schedulers plan anew, so there are few."""
+RAMPING_SCHEDULERS = frozenset({"wrr", "least_conn", "p2c_ewma"})
+"""With the others, which hash, a share that grows would move clients from target to target."""
 _CLOCKS_DIFFER_S = 2.0
 """A worker's wall clock and the control process's agree within so much; what is further ahead was set back."""
 

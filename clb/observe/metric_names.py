@@ -100,6 +100,6 @@ METRICS: dict[str, MetricName] = {
     "clb_target_open_connections": _gauge("Connections to the target.", *_TARGET),
     "clb_target_weight": _gauge("Configured weight.", *_TARGET),
     "clb_target_up": _gauge("1 while the target is offered new work.", *_TARGET),
-    "clb_target_state": _gauge("0 unchecked, 1 checking, 2 healthy, 3 unhealthy, 4 ejected.", *_TARGET),
+    "clb_target_state": _gauge("0 unchecked, 1 checking, 2 healthy, 3 unhealthy, 4 ejected, 5 provisional.", *_TARGET),
     "clb_target_ejections_total": _counter("How often real requests put the target out of service.", *_TARGET),
 }

@@ -151,7 +151,7 @@ class Attempts:
             # A kept connection that ends under a request tells of its idle time, not of the real server's health.
             is_race = is_unanswered and cause == "closed" and upstream.requests > 1
             if not is_race:
-                self._tell_failure(self.candidate, failure_of(error), str(error))
+                self._tell_failure(self.candidate, failure_of(error, is_answered=not is_unanswered), str(error))
             elif self.candidate is not None:
                 self.candidate.payload.raced += 1
             if is_unanswered and self._may_be_sent_twice() and self._goes_on(cause, is_race=is_race):
@@ -246,14 +246,14 @@ class Attempts:
         self._is_sticky_new = rule.session is not None
         self._offer(rule, following)
 
-    def _tell_failure(self, target: Candidate[TargetPool] | None, failure: Failure, detail: str) -> None:
+    def _tell_failure(self, target: Candidate[TargetPool] | None, failure: Failure | None, detail: str) -> None:
         rule = self.rule
         if rule is None or target is None:
             return
         now = self.connection.clock.now()
         if rule.scheduler.watcher is not None:
             rule.scheduler.watcher.failed(target, now)
-        if rule.observation is not None:
+        if rule.observation is not None and failure is not None:
             rule.observation.failed(target, failure, detail, now)
 
     def _tell_latency(self, now: float) -> None:

@@ -9,14 +9,19 @@ A target that has not failed costs a request one look at a flag.
 from __future__ import annotations
 
 from clb.balancing.candidate import Candidate
-from clb.errors import ClbError, UpstreamTimeout
+from clb.errors import ClbError, UpstreamClosed, UpstreamTimeout
 from clb.health.streaks import Failure, Streaks
 from clb.proxy.pool import TargetPool
 
 
-def failure_of(error: ClbError) -> Failure:
-    """What kind of failure an attempt's error is."""
-    return Failure.TIMEOUT if isinstance(error, UpstreamTimeout) else Failure.CONNECT
+def failure_of(error: ClbError, *, is_answered: bool = False) -> Failure | None:
+    """What kind of failure an attempt's error is.
+
+    None for an answer that broke off when it had begun: the real server was there and at work.
+    """
+    if isinstance(error, UpstreamTimeout):
+        return Failure.TIMEOUT
+    return None if is_answered and isinstance(error, UpstreamClosed) else Failure.CONNECT
 
 
 class Observation:

@@ -34,6 +34,7 @@ from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader
 from clb.service.channel import Message
 from clb.service.counter_totals import CountersFollowed
+from clb.service.health_file import HealthFile
 from clb.service.probe import Checker
 from clb.service.prober import Prober
 from clb.service.starts import ControlStart
@@ -73,7 +74,12 @@ class _ControlProcess:
         self._node = self._make_node(outline)
         self._checker = Checker()
         self._prober = Prober(
-            start.cells, self._checker, self._node.events, lambda: self._link.send({"type": "health"}), time.time
+            start.cells,
+            self._checker,
+            self._node.events,
+            lambda: self._link.send({"type": "health"}),
+            time.time,
+            file=HealthFile(start.state_dir, time.time),
         )
         self._node.health = self._prober
         self._token = AdminToken(start.state_dir)

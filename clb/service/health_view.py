@@ -1,7 +1,7 @@
 """Let a worker's schedulers obey what the control process decided on health.
 
 Owns:      reading the states in the shared cells, and setting availability and weights by them.
-Elsewhere: the decisions (prober.py, health/); what schedulers make of it (balancing/).
+Elsewhere: the decisions (health_keeper.py, health/); what schedulers make of it (balancing/).
 
 The cells are read when the supervisor says that something changed, for a rule that is made or changed before a request
 meets it, and in the sweep for rules with a target in slow start. All of them are read in steps: there may be thousands.
@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from operator import mul
 
-from clb.health.slow_start import STEPS, ramped, step
+from clb.health.slow_start import RAMPING_SCHEDULERS, STEPS, ramped, step
 from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, target_key
 from clb.proxy.listener import ListenerRuntime
 from clb.proxy.node_share import NodeShare
 from clb.proxy.rule import RuleRuntime
 
-HASHING = frozenset({"ip_hash", "maglev"})
 _RULES_IN_A_STEP = 20
 _TAKE_WORK = frozenset(int(state) for state in TargetState if state.takes_work)
 
@@ -68,7 +67,7 @@ class HealthView:
         places = [self._place(f"{listener} {rule.name}", candidate.identity) for candidate in rule.candidates]
         takes = self._takes(rule, places, weights)
         steps = [STEPS if is_taking else 0 for is_taking in takes]
-        if config.slow_start and config.scheduler not in HASHING:
+        if config.slow_start and config.scheduler in RAMPING_SCHEDULERS:
             steps = [
                 step(self._since_s(place), now, config.slow_start) if is_taking else 0
                 for place, is_taking in zip(places, takes, strict=True)

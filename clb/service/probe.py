@@ -1,25 +1,34 @@
 """Make one health check of one real server.
 
 Owns:      what is sent, what of the answer is looked at, and the words for what was wrong.
-Elsewhere: when and how often (prober.py); what follows from the result (health/rule_health.py).
+Elsewhere: when and how often (prober.py); the bytes (probe_transport.py); what follows from it (health/rule_health.py).
 Shell:     one connection for each check, closed behind it.
 
 Only the head of an answer counts: a real server that streams or drips its body for ever holds nobody up, and the
-time-out is one deadline for everything from the name to the head's last byte.
+time-out is one deadline for everything from the name to the head's last byte. Nothing is kept from one check to the
+next: no connection, no cookie; redirects are answers like others, and no proxy of the environment is used.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 import httpx
 
 from clb.config.rules import HealthCheck
+from clb.service.probe_transport import NotHttp, OwnFault, ProbeTransport, dial
+from clb.service.resolver import NameUnknown, Resolver
+from clb.units import format_duration
 
 USER_AGENT = "clb-healthcheck"
+_LATE = 1.5
+"""A check that took so many times its time-out was held up by this process, which says nothing of the real server."""
+_REMEMBERED_REQUESTS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +49,35 @@ class Answer:
     is_good: bool
     detail: str
     took_s: float
+    is_own_fault: bool = False
+    """This machine was out of something, or late: the real server may be well."""
 
 
 class Checker:
-    """Asks; one client of httpx for all, which keeps no connection, follows nothing and believes no environment."""
+    """Asks."""
 
-    def __init__(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(limits=limits, trust_env=False, retries=0),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113 - `ask` has one deadline for all of it
-        )
+    def __init__(self, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver or Resolver()
+        self._transport = ProbeTransport(self._resolver)
 
     async def ask(self, question: Question) -> Answer:
         """Make the check; never raises for anything that a real server can do."""
         started_at = time.monotonic()
         check = question.check
+        is_good = is_own_fault = False
         try:
             async with asyncio.timeout(check.timeout):
-                is_good, detail = await (self._http(question) if check.type == "http" else _tcp(question))
+                is_good, detail = await (self._http(question) if check.type == "http" else self._tcp(question))
         except TimeoutError:
-            is_good, detail = False, f"no answer within {check.timeout:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            is_good, detail = False, _words(error)
-        return Answer(is_good, detail, time.monotonic() - started_at)
+            is_own_fault = time.monotonic() - started_at > check.timeout * _LATE
+            detail = f"no answer within {format_duration(check.timeout)}"
+        except OwnFault as fault:
+            is_own_fault, detail = True, f"not made: {fault}"
+        except (NotHttp, NameUnknown) as error:
+            detail = str(error)
+        except OSError as error:
+            detail = _words(error)
+        return Answer(is_good, detail, time.monotonic() - started_at, is_own_fault)
 
     async def warm_up(self) -> None:
         """Let the libraries load what they load with the first request, which takes longer than a check may."""
@@ -74,45 +86,38 @@ class Checker:
             await self.ask(Question("127.0.0.1", nobody.getsockname()[1], "localhost", HealthCheck()))
 
     async def _http(self, question: Question) -> tuple[bool, str]:
-        check = question.check
-        where = f"[{question.address}]" if ":" in question.address else question.address
-        headers = {"Host": question.host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
-        url = f"http://{where}:{question.port}{check.path}"
-        async with self._client.stream(check.method, url, headers=headers) as response:
-            status = response.status_code
-        if any(pattern in (str(status), f"{status // 100}xx") for pattern in check.codes):
+        response = await self._transport.handle_async_request(_request(question))
+        status, codes = response.status_code, question.check.codes
+        if str(status) in codes or f"{status // 100}xx" in codes:
             return True, f"answered {status}"
-        return False, f"answered {status}, wanted {', '.join(check.codes)}"
+        return False, f"answered {status}, wanted {', '.join(codes)}"
+
+    async def _tcp(self, question: Question) -> tuple[bool, str]:
+        _, writer = await dial(self._resolver, question.address, question.port)
+        writer.transport.abort()
+        return True, "connected"
+
+    def keep_only(self, hosts: set[str]) -> None:
+        """Forget the addresses of all other names."""
+        self._resolver.keep_only(hosts)
 
     async def close(self) -> None:
         """Let go of what is open."""
-        await self._client.aclose()
+        await self._resolver.close()
 
 
-async def _tcp(question: Question) -> tuple[bool, str]:
-    _, writer = await asyncio.open_connection(question.address, question.port)
-    writer.close()
-    return True, "connected"
+@lru_cache(_REMEMBERED_REQUESTS)
+def _request(question: Question) -> httpx.Request:
+    """Spell a check out, once: it is asked again and again."""
+    where = f"[{question.address}]" if ":" in question.address else question.address
+    return httpx.Request(
+        question.check.method,
+        f"http://{where}:{question.port}/",
+        headers={"Host": question.host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"},
+        extensions={"target": question.check.path.encode("ascii")},
+    )
 
 
-def _words(error: Exception) -> str:
-    """Say what went wrong, without what a stranger sent."""
-    from_system = _system_error(error)
-    if from_system is not None and from_system.strerror:
-        return f"connection failed: {from_system.strerror.lower()}"
-    if isinstance(error, httpx.ConnectError | OSError):
-        return "connection failed"
-    if isinstance(error, httpx.ReadError | httpx.RemoteProtocolError):
-        return "what came is no HTTP answer, or it ended too soon"
-    return f"failed: {type(error).__name__}"
-
-
-def _system_error(error: BaseException) -> OSError | None:
-    """Find what the kernel said among the causes, behind what libraries made of it."""
-    found = None
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            found = cause
-        cause = cause.__cause__ or cause.__context__
-    return found
+def _words(error: OSError) -> str:
+    """Say what the system said; the loop's own text names addresses, which the reader has at hand."""
+    return f"connection failed: {os.strerror(error.errno).lower()}" if error.errno else "connection failed"

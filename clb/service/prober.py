@@ -1,44 +1,49 @@
-"""Find out for the whole node which real servers take work, and tell the workers by the shared cells.
+"""Find out for the whole node which real servers take work: ask each of them again and again.
 
-Owns:      when checks are made, who shares them, what is remembered of them, the control process's fields of the cells.
-Elsewhere: one check (probe.py); what follows of it (health/rule_health.py); how workers read it (health_view.py).
-Shell:     runs in the control process. A target's state is in the cells, so it outlives this process and reloads.
+Owns:      when checks are made, who shares them, how many at once; what the last ones said.
+Elsewhere: one check (probe.py); what follows of it, and who is told (health_keeper.py).
+Shell:     a task for each check, in the control process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+import resource
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from clb.config.models import Listener, LoadBalancer, Rule
+from clb.config.models import Rule
 from clb.control.events import EventHistory
 from clb.control.node import HealthReport, Probe
-from clb.health.rule_health import RuleHealth, RuleSettings
-from clb.health.slow_start import STEPS, ramped, step
-from clb.health.state import Change, Remembered, State
-from clb.health.streaks import Failure
 from clb.health.windows import JITTER_RATIO, time_to_detect_s, time_to_return_s
-from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, rule_key, target_key
-from clb.observe.logging import fields
+from clb.metering.cells import Cells, rule_key
 from clb.service.bundle import Outline
+from clb.service.health_cells import Clocks, HealthCells
+from clb.service.health_file import HealthFile
+from clb.service.health_keeper import HealthKeeper
+from clb.service.places import Places
 from clb.service.probe import Answer, Question
 
-PARALLEL = 64
-"""Checks under way at once; those that hang take their time-out and no more."""
+FEWEST_PLACES, MOST_PLACES = 64, 2048
+_HEADROOM = 1.25
+"""Over what would be under way at once if every real server hung."""
 STARTS_PER_S = 500.0
 """First checks of a configuration are spread out to so many."""
 FIRST_WITHIN_S = 0.1
 REMEMBERED_PROBES = 10
 TICK_S = 0.25
-LATE = 1.5
-"""A check that took so many times its time-out was held up by this process, which says nothing of the real server."""
-HASHING = frozenset({"ip_hash", "maglev"})
-"""Schedulers that do not know slow start: a share that grows would move clients twice."""
+NOTICE_INTERVAL_S = 0.05
+"""Workers are told of changes at most so often: each look takes them a moment, and a thousand may change at once."""
+_SLOW_RATIO = 0.5
+"""A check that took so much of its time-out, or failed after it, is likely to do so again."""
+_MOST_OWN_FAULTS = 3
+"""In a row; then a failure counts, whoever's it is."""
 
 _logger = logging.getLogger(__name__)
 
@@ -49,6 +54,9 @@ class Ask(Protocol):
     async def ask(self, question: Question) -> Answer:
         """Return what came of it."""
 
+    def keep_only(self, hosts: set[str]) -> None:
+        """Forget whatever is known of other real servers than these."""
+
 
 @dataclass(slots=True)
 class _Watch:
@@ -58,14 +66,9 @@ class _Watch:
     """Rules and identities that the answer is for."""
     probes: deque[Probe] = field(default_factory=lambda: deque(maxlen=REMEMBERED_PROBES))
     next_at: float | None = None
+    is_slow: bool = False
+    own_faults: int = 0
     task: asyncio.Task[None] | None = None
-
-
-@dataclass(slots=True)
-class _WatchedRule:
-    health: RuleHealth
-    config: Rule
-    was_all_out: bool = False
 
 
 class Prober:
@@ -78,21 +81,25 @@ class Prober:
         events: EventHistory,
         changed: Callable[[], None],
         wall: Callable[[], float],
+        *,
+        file: HealthFile | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._own = cells.columns[CONTROL]
+        clocks = Clocks(wall, steady)
         self._ask = ask
-        self._events = events
         self._changed = changed
         self._wall = wall
         self._uniform = uniform
-        self._rows: Mapping[str, int] = {}
-        self._rules: dict[str, _WatchedRule] = {}
+        self._keeper = HealthKeeper(HealthCells(cells, clocks), clocks, events, self._notify, file)
+        self._clocks = clocks
         self._watches: dict[Question, _Watch] = {}
-        self._questions: dict[str, Question] = {}
-        """By target key."""
-        self._places = asyncio.Semaphore(PARALLEL)
+        self._questions: dict[tuple[str, str], Question] = {}
+        """By rule and identity."""
+        self._places = Places(FEWEST_PLACES)
         self._ticking: asyncio.Task[None] | None = None
+        self._notice: asyncio.TimerHandle | None = None
+        self._noticed_at = float("-inf")
         self.is_started = False
         """Whether checks are made."""
 
@@ -111,55 +118,41 @@ class Prober:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._notice is not None:
+            self._notice.cancel()
+        if self.is_started:
+            self._keeper.save()
 
     def update(self, outline: Outline) -> None:
         """Watch the targets of this configuration; those that stay keep their state and what is known of them."""
-        now = self._wall()
-        self._rows = outline.rows
-        before, self._rules = self._rules, {}
+        rules = dict(_rules(outline))
+        self._keeper.update(rules, outline.rows)
+        self._questions = {
+            (key, target.identity): _question(rule, target.address, target.port, target.identity)
+            for key, rule in rules.items()
+            if rule.health_check.enabled
+            for target in rule.targets
+        }
         wanted: dict[Question, set[tuple[str, str]]] = {}
-        self._questions = {}
-        is_changed = False
-        for key, rule in _rules(outline):
-            watched = before.get(key) or _WatchedRule(RuleHealth(), rule)
-            watched.config = rule
-            self._rules[key] = watched
-            weights = {target.identity: target.weight for target in rule.targets}
-            remembered = {} if key in before else self._remembered(key, weights)
-            settings = RuleSettings(rule.health_check, rule.passive, weights)
-            is_changed |= self._apply(key, watched, watched.health.update(settings, now, remembered), is_told=False)
-            if rule.health_check.enabled:
-                for target in rule.targets:
-                    question = Question(target.address, target.port, _host(rule, target.identity), rule.health_check)
-                    question = _without_thresholds(question)
-                    wanted.setdefault(question, set()).add((key, target.identity))
-                    self._questions[target_key(key, target.identity)] = question
+        for listener, question in self._questions.items():
+            wanted.setdefault(question, set()).add(listener)
+        self._places.size = _places_for(wanted)
+        self._ask.keep_only({question.address for question in wanted})
         self._watch(wanted)
-        if is_changed:
-            self._changed()
 
     def suspected(self, event: Mapping[str, Any]) -> None:
-        """Take a worker's word that a target fails real requests; what is not understood is dropped."""
-        watched = self._rules.get(str(event.get("rule")))
-        try:
-            failure, count = Failure(event.get("failure")), int(event.get("count", 0))
-        except (TypeError, ValueError):
-            return
-        if watched is not None:
-            identity, detail = str(event.get("target")), str(event.get("detail"))[:200]
-            changes = watched.health.suspected(identity, failure, count, detail, self._wall())
-            self._take(str(event["rule"]), watched, changes)
+        """Take a worker's word that a target fails real requests."""
+        self._keeper.suspected(event)
 
     def report(self, target: str) -> HealthReport | None:
         """Say what is known of a target by its key."""
         key, _, identity = target.rpartition(" ")
-        watched = self._rules.get(key)
-        record = watched.health.targets.get(identity) if watched is not None else None
-        if watched is None or record is None:
+        found = self._keeper.find(key, identity)
+        if found is None:
             return None
-        question = self._questions.get(target)
-        watch = self._watches.get(question) if question is not None else None
-        check = watched.config.health_check
+        rule, record = found
+        watch = self._watches.get(self._questions[key, identity]) if (key, identity) in self._questions else None
+        check = rule.config.health_check
         why = record.why
         if record.not_ejected_because:
             why += f"; not ejected: {record.not_ejected_because}"
@@ -167,11 +160,12 @@ class Prober:
             why,
             watch.next_at if watch is not None else None,
             tuple(watch.probes) if watch is not None else (),
-            self._effective_weight(watched, identity),
+            self._keeper.effective_weight(rule, record),
             time_to_detect_s(check) if check.enabled else None,
             time_to_return_s(check) if check.enabled else None,
-            record.ejected_until if record.is_ejected else None,
+            self._clocks.to_wall(record.ejected_until or 0.0) if record.is_ejected else None,
             record.ejections,
+            tuple(rule.changes.get(identity, ())),
         )
 
     # --- checks ---
@@ -198,126 +192,63 @@ class Prober:
             watch.task = loop.create_task(self._check(question, watch, self._uniform(0.0, within)))
 
     async def _check(self, question: Question, watch: _Watch, wait_s: float) -> None:
-        interval = question.check.interval
         while True:
             watch.next_at = self._wall() + wait_s
             await asyncio.sleep(wait_s)
-            async with self._places:
-                at = self._wall()
-                answer = await self._ask.ask(question)
-            if not answer.is_good and answer.took_s > question.check.timeout * LATE:
-                # This process was late itself, so the real server may have answered in time.
-                wait_s = question.check.timeout
-                continue
-            watch.probes.append(Probe(at, answer.is_good, answer.detail, answer.took_s))
-            self._answered(watch, answer)
-            # Counted from the end of a check, as the model's formula for the time to detect does.
-            wait_s = interval * self._uniform(1 - JITTER_RATIO, 1 + JITTER_RATIO)
+            try:
+                wait_s = await self._check_once(question, watch)
+            except Exception:
+                # A defect in one check must not leave its target unwatched for ever.
+                _logger.exception("a check failed")
+                wait_s = question.check.interval
 
-    def _answered(self, watch: _Watch, answer: Answer) -> None:
-        now = self._wall()
+    async def _check_once(self, question: Question, watch: _Watch) -> float:
+        """Ask, and tell of the answer; return how long to wait before the next time."""
+        check = question.check
+        async with self._places.place(is_slow=watch.is_slow):
+            at = self._wall()
+            answer = await self._ask.ask(question)
+        watch.is_slow = answer.took_s >= check.timeout * _SLOW_RATIO
+        watch.probes.append(Probe(at, answer.is_good, answer.detail, answer.took_s))
+        watch.own_faults = watch.own_faults + 1 if answer.is_own_fault else 0
+        if answer.is_own_fault and watch.own_faults <= _MOST_OWN_FAULTS:
+            return check.timeout
         for key, identity in tuple(watch.listeners):
-            watched = self._rules.get(key)
-            if watched is not None:
-                self._take(key, watched, watched.health.probed(identity, answer.is_good, answer.detail, now))
+            self._keeper.probed(key, identity, answer.is_good, answer.detail)
+        # Counted from the end of a check, as the model's formula for the time to detect does.
+        return check.interval * self._uniform(1 - JITTER_RATIO, 1 + JITTER_RATIO)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now = self._wall()
-            for key, watched in self._rules.items():
-                if watched.health.has_ejections:
-                    self._take(key, watched, watched.health.tick(now))
+            self._keeper.tick()
 
-    # --- what follows ---
+    # --- telling ---
 
-    def _take(self, key: str, watched: _WatchedRule, changes: list[Change]) -> None:
-        if self._apply(key, watched, changes):
-            self._changed()
+    def _notify(self) -> None:
+        if self._notice is None:
+            loop = asyncio.get_running_loop()
+            due_at = max(loop.time(), self._noticed_at + NOTICE_INTERVAL_S)
+            self._notice = loop.call_at(due_at, self._tell_workers)
 
-    def _apply(self, key: str, watched: _WatchedRule, changes: list[Change], *, is_told: bool = True) -> bool:
-        """Write changes to the cells and tell of them; whether there were any."""
-        for change in changes:
-            self._write(key, watched, change.identity)
-            if is_told:
-                self._tell(target_key(key, change.identity), change)
-        if watched.health.is_all_out != watched.was_all_out:
-            watched.was_all_out = watched.health.is_all_out
-            self._tell_all_out(key, watched)
-        return bool(changes)
-
-    def _write(self, key: str, watched: _WatchedRule, identity: str) -> None:
-        row = self._rows.get(target_key(key, identity))
-        record = watched.health.targets.get(identity)
-        if row is None or record is None:
-            return
-        place = row * FIELDS
-        # A worker may read between two of these; it reads again when it is told, and the state comes last.
-        since = record.serves_since if record.state.takes_work else record.since
-        self._own[place + TargetField.SINCE_MS] = int(since * 1000)
-        self._own[place + TargetField.UNTIL_MS] = int((record.ejected_until or 0.0) * 1000)
-        self._own[place + TargetField.EJECTIONS] = record.ejections
-        self._own[place + TargetField.STATE] = record.state
-
-    def _remembered(self, key: str, identities: Iterable[str]) -> dict[str, Remembered]:
-        """What the cells say of targets that another control process judged."""
-        found = {}
-        for identity in identities:
-            row = self._rows.get(target_key(key, identity))
-            place = row * FIELDS if row is not None else 0
-            if row is None or not self._own[place + TargetField.SINCE_MS]:
-                continue
-            until = self._own[place + TargetField.UNTIL_MS]
-            found[identity] = Remembered(
-                State(self._own[place + TargetField.STATE]),
-                self._own[place + TargetField.SINCE_MS] / 1000,
-                until / 1000 if until else None,
-                self._own[place + TargetField.EJECTIONS],
-            )
-        return found
-
-    def _effective_weight(self, watched: _WatchedRule, identity: str) -> float | None:
-        """In slow start the share of its weight that a target has got so far; None outside of it."""
-        rule, records = watched.config, watched.health.targets
-        if not rule.slow_start or rule.scheduler in HASHING:
-            return None
-        now = self._wall()
-        names = [target.identity for target in rule.targets]
-        taking = [name for name in names if records[name].state.takes_work]
-        steps = [step(records[name].serves_since, now, rule.slow_start) if name in taking else 0 for name in names]
-        weights = [records[name].weight for name in names]
-        place = names.index(identity)
-        if ramped(weights, steps) == weights:
-            return None
-        return weights[place] * steps[place] / STEPS
-
-    def _tell(self, target: str, change: Change) -> None:
-        before = change.before.name.lower() if change.before is not None else None
-        after = change.after.name.lower()
-        self._events.add("target_health", change.cause, target, before=before, after=after)
-        level = logging.INFO if change.after.takes_work else logging.WARNING
-        _logger.log(level, "target health", extra=fields(target=target, before=before, after=after, cause=change.cause))
-
-    def _tell_all_out(self, key: str, watched: _WatchedRule) -> None:
-        if watched.health.is_all_out:
-            what = "all get traffic" if watched.config.all_dead == "serve" else "requests are answered 503"
-            cause = f"every target of the rule is out: {what}"
-            _logger.error("all targets are out", extra=fields(rule=key, all_dead=watched.config.all_dead))
-        else:
-            cause = "a target of the rule takes work again"
-            _logger.info("no longer all targets are out", extra=fields(rule=key))
-        self._events.add("rule_health", cause, key, all_out=watched.health.is_all_out)
+    def _tell_workers(self) -> None:
+        self._notice = None
+        self._noticed_at = asyncio.get_running_loop().time()
+        self._changed()
 
 
-def _rules(outline: Outline) -> Iterable[tuple[str, Rule]]:
-    def each(balancer: LoadBalancer, listener: Listener) -> Iterable[tuple[str, Rule]]:
-        for rule in listener.rules:
-            if rule.redirect is None:
-                yield rule_key(balancer.name, listener.name, rule.domain, rule.url), rule
-
+def _rules(outline: Outline) -> Iterator[tuple[str, Rule]]:
     for balancer in outline.config.served:
         for listener in balancer.listeners:
-            yield from each(balancer, listener)
+            for rule in listener.rules:
+                if rule.redirect is None:
+                    yield rule_key(balancer.name, listener.name, rule.domain, rule.url), rule
+
+
+def _question(rule: Rule, address: str, port: int, identity: str) -> Question:
+    """Rules that differ in what they make of answers only share the check; the host is in the question already."""
+    check = rule.health_check.model_copy(update={"healthy": 1, "unhealthy": 1, "host": None})
+    return Question(address, port, _host(rule, identity), check)
 
 
 def _host(rule: Rule, identity: str) -> str:
@@ -329,7 +260,9 @@ def _host(rule: Rule, identity: str) -> str:
     return check.host or (identity if is_pattern else rule.domain)
 
 
-def _without_thresholds(question: Question) -> Question:
-    """Rules that differ in what they make of answers only can share them; the host is in the question already."""
-    check = question.check.model_copy(update={"healthy": 1, "unhealthy": 1, "host": None})
-    return Question(question.address, question.port, question.host, check)
+def _places_for(questions: Iterable[Question]) -> int:
+    """Return how many checks may be under way: enough for all real servers to hang at once, within reason."""
+    hanging = sum(one.check.timeout / (one.check.timeout + one.check.interval) for one in questions)
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_PLACES if descriptors == resource.RLIM_INFINITY else min(MOST_PLACES, descriptors // 2)
+    return max(FEWEST_PLACES, min(most, math.ceil(hanging * _HEADROOM)))
