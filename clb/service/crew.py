@@ -216,10 +216,11 @@ class Crew:
         if self.change is not None:
             self.change.gone(worker)
         if not was_told:
-            self._replace(worker)
+            self._vacate(worker)
         self.on_gone(worker)
 
-    def _replace(self, worker: Worker) -> None:
+    def _vacate(self, worker: Worker) -> None:
+        """Let another have the slot of a worker that died or leaves."""
         slot = self.slots.get(worker.slot)
         if slot is None or slot.worker is not worker:
             return
@@ -274,7 +275,7 @@ class Crew:
 
     def _refused(self, worker: Worker, message: Message) -> None:
         worker.refusal = str(message["error"])
-        if worker.state is WorkerState.STARTING:
+        if worker.state is not WorkerState.SERVING:
             _logger.error("worker cannot serve", extra=fields(slot=worker.slot, error=worker.refusal))
         elif self.change is not None:
             self.change.refused(worker, message["version"], worker.refusal)
@@ -285,6 +286,17 @@ class Crew:
 
     def _draining(self, worker: Worker, message: Message) -> None:
         worker.connections = message.get("connections", 0)
+        if worker.state is WorkerState.SERVING:
+            # Somebody else told it to. Its socket must not wait until it is done.
+            self._leaves(worker)
+
+    def _leaves(self, worker: Worker) -> None:
+        _logger.warning("worker drains unasked and is replaced", extra=_who(worker))
+        worker.state = WorkerState.DRAINING
+        self._expect_within(worker, self._node.drain_timeout + self._node.settings.drain_grace_s)
+        if self.change is not None:
+            self.change.gone(worker)
+        self._vacate(worker)
 
     def _pong(self, worker: Worker, message: Message) -> None:
         worker.lag_ms = message.get("lag_ms", 0.0)
