@@ -1,10 +1,11 @@
-"""Make the helper modules of this folder, and those of tests/certificates and tests/control, importable."""
+"""Make the helper modules of this folder, and those of tests/certificates, tests/control and tests/tls, importable."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "certificates"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tls"))
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "control"))
 
