@@ -79,7 +79,7 @@ class Node(FrozenModel):
     watch: bool = False
     """Whether a change of this file or of a certificate is taken up by itself."""
     drain_timeout: Annotated[float, seconds("0s", "1d")] = 30.0
-    """How long running exchanges may take to finish on a stop."""
+    """How long running exchanges may take to finish: on a stop, and on what a reload removes."""
     limits: NodeLimits = NodeLimits()
 
 
