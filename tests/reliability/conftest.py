@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,16 @@ def origins() -> Iterator[Callable[..., list[Origin]]]:
 
 @pytest.fixture
 def node(material: TlsMaterial, tmp_path: Path) -> Iterator[Callable[..., ClbNode]]:
-    """Start `clb serve` with these listeners."""
+    """Start `clb serve` with these listeners; each call is another node."""
+    numbers = count(1)
     with ExitStack() as stack:
-        yield lambda *listeners, **keys: stack.enter_context(ClbNode(material, tmp_path, listeners, **keys))
+
+        def start(*listeners: dict[str, Any], **keys: Any) -> ClbNode:
+            directory = tmp_path / f"node-{next(numbers)}"
+            directory.mkdir()
+            return stack.enter_context(ClbNode(material, directory, listeners, **keys))
+
+        yield start
 
 
 @pytest.fixture

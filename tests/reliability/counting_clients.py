@@ -1,7 +1,8 @@
-"""Clients that ask as fast as they are answered and count who did: counting_clients.py ORDERS (JSON). No TLS.
+"""Clients that ask and count who answered: counting_clients.py ORDERS (JSON). No TLS.
 
     port, host, connections     that many at once, each kept alive
     requests or seconds         when to end
+    every_s                     how often each asks at most; 0 = as often as it is answered
     keys: header | source       as many requests as `requests`, each for a key of its own, in an X-Key field or as the
                                 address in a PROXY header of a connection of its own; each key is asked for twice
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections import Counter
@@ -31,6 +33,7 @@ class Counting:
         self._host: str = orders["host"]
         self._connections: int = orders["connections"]
         self._kind: str = orders.get("keys", "")
+        self._every_s: float = orders.get("every_s", 0.0)
         self._end_at = time.monotonic() + orders["seconds"] if "seconds" in orders else None
         numbers = range(orders.get("requests", sys.maxsize))
         self._left: Iterator[int] = iter(numbers)
@@ -50,10 +53,17 @@ class Counting:
 
     async def _keep_asking(self) -> None:
         stream = await open_stream(self._port)
+        await asyncio.sleep(random.uniform(0, self._every_s))
         for _ in self._left:
-            await self._ask(stream, self._plain)
-            if self._end_at is not None and time.monotonic() >= self._end_at:
+            began = time.monotonic()
+            if self._end_at is not None and began >= self._end_at:
                 break
+            await self._ask(stream, self._plain)
+            if stream.is_last:
+                stream.close()
+                stream = await open_stream(self._port)
+            if self._every_s:
+                await asyncio.sleep(max(0.0, began + self._every_s - time.monotonic()))
         stream.close()
 
     async def _ask_by_header(self) -> None:

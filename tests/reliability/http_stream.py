@@ -35,11 +35,6 @@ class Answer:
     """Names in lower case; of repeated ones the last."""
     body: bytes
 
-    @property
-    def is_last(self) -> bool:
-        """Whether the server ends the connection behind it."""
-        return self.fields.get(b"connection", b"").lower() == b"close"
-
 
 class HttpStream(asyncio.Protocol):
     """One connection; made by `open_stream`."""
@@ -52,6 +47,8 @@ class HttpStream(asyncio.Protocol):
         self.end: Failed | None = None
         """How the connection ended, if it has."""
         self.requests = 0
+        self.is_last = False
+        """Whether the last answer said that the connection ends behind it."""
         self.tls: ssl.SSLObject | None = None
         if tls is not None:
             context, name, session = tls
@@ -177,6 +174,7 @@ class HttpStream(asyncio.Protocol):
                 body = await self.read(int(fields[b"content-length"]))
         except (ValueError, IndexError, KeyError) as error:
             raise Failed("no_http", f"{error!r} in {head[:200]!r}") from error
+        self.is_last = fields.get(b"connection", b"").lower() == b"close"
         return Answer(status, fields, body)
 
     async def _read_chunks(self) -> bytes:

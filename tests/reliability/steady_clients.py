@@ -219,7 +219,7 @@ class Clients:
             stream.transport.abort()
             return None
         self._answered(group, client, began, origin)
-        if answer.is_last:
+        if stream.is_last:
             stream.close()
             return None
         return stream
