@@ -35,7 +35,7 @@ from clb.service.change import Change
 from clb.service.channel import Message
 from clb.service.control_keeper import ControlKeeper
 from clb.service.crew import Crew, Slot
-from clb.service.handover import receive
+from clb.service.handover import NoHandover, receive
 from clb.service.inheritance import Inheritance
 from clb.service.load_job import LoadJob
 from clb.service.loader import ROWS
@@ -98,7 +98,10 @@ class Supervisor:
         hide_memory()
         node = self._node
         node.reactor.watch(self._signals.fileno(), self._read_signals)
-        inherited = receive(os.environ)
+        try:
+            inherited = receive(os.environ)
+        except NoHandover as error:
+            raise StartError(f"what the program before this one left cannot be used: {error}") from error
         if inherited is not None:
             self._inheritance.take(inherited)
         # What is loaded by now is the same in all children: the collector need not touch its pages.

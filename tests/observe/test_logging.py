@@ -214,3 +214,13 @@ class TestRateLimited:
         log.flush()
         log.flush()
         assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_fields_of_the_process_stand_behind_each_event() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream, {"process": "worker-1", "pid": 7})
+    logging.getLogger("a").info("one", extra=fields(slot=1, pid=8))
+    logging.getLogger("a").info("two")
+    one, two = map(json.loads, stream.getvalue().splitlines())
+    assert (one["slot"], one["pid"], one["process"]) == (1, 8, "worker-1")
+    assert (two["pid"], two["process"]) == (7, "worker-1")
