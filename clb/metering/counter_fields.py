@@ -31,6 +31,8 @@ class Kind(IntEnum):
     LISTENER = 2
     RULE = 3
     TARGET = 4
+    LANES = 5
+    """Of a listener, for connections that are open (lanes.py)."""
 
 
 HANDSHAKE_FAILURES: Final = (
@@ -79,15 +81,40 @@ def _reasons_below(error: type[errors.ClbError]) -> Iterator[str]:
             yield from _reasons_below(each)
 
 
-REFUSALS: Final = (
-    *sorted({*_reasons_below(errors.ClbError), "bad_proxy_header", "broken_record", "connections", "internal"}),
-    UNKNOWN_REASON,
+_OTHER_REFUSALS: Final = (
+    # Of errors that are defined elsewhere, and of what is no error.
+    "bad_proxy_header",
+    "broken_record",
+    "internal",
+    # Of clients that were not let in (docs/limits.md).
+    "accept_rate",
+    "access_denied",
+    "connections",
+    "descriptors",
+    "handshake_rate",
+    "handshakes",
+    "made_room",
+    "node_connections",
+    "rate_limit_log_only",
+    "saturated",
+    "source_accept_rate",
+    "source_connections",
+    "source_handshake_rate",
 )
-"""The reasons of the error tree, and the words beside it; another word counts as `other`."""
-TARGET_FAILURES: Final = (*sorted(_reasons_below(errors.UpstreamError)), UNKNOWN_REASON)
+REFUSALS: Final = (*sorted({*_reasons_below(errors.ClbError), *_OTHER_REFUSALS}), UNKNOWN_REASON)
+"""Why clb turned a client or a request away. A word that is not among them counts as `other`: add it here."""
+SERVER_ERROR: Final = "server_error"
+"""An answer 5xx in whose place another target was asked."""
+TARGET_FAILURES: Final = (*sorted({*_reasons_below(errors.UpstreamError), SERVER_ERROR}), UNKNOWN_REASON)
 STATUS_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 """By the status' first digit; `none` ended without one."""
 REQUESTS: Final = tuple(f"requests_{status_class}" for status_class in STATUS_CLASSES)
+
+WIRE: Final = ("wire_in", "billed_in", "wire_out", "billed_out")
+"""What a connection counts for itself, in this order."""
+BILLED: Final = ("billed_in", "billed_out", "unsent_billed_out")
+LANES_IN_A_RECORD: Final = 16
+_LANE: Final = ("version", *(f"{half}.{name}" for half in ("sum0", "sum1", "live0", "live1") for name in WIRE))
 
 FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.NODE: (
@@ -95,11 +122,7 @@ FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
         "keys_without_record",
     ),
     Kind.LISTENER: (
-        # The ledgers write pairs at once, so these four stay together and in this order.
-        "wire_in",
-        "billed_in",
-        "wire_out",
-        "billed_out",
+        *WIRE,  # Only what was added up from lanes that are gone.
         "handshake_in",
         "handshake_out",
         "overhead_in",
@@ -121,22 +144,26 @@ FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
         *(f"refused_{reason}" for reason in REFUSALS),
     ),
     Kind.RULE: (
-        "billed_in",
-        "billed_out",
-        "unsent_billed_out",
-        "retries",
+        # What is in no target's record: answered by clb, answered by nobody, or of a target that is gone.
+        *BILLED,
         *REQUESTS,
     ),
     Kind.TARGET: (
-        *REQUESTS,
+        # Stored together, hence in this order.
+        "billed_in",
+        "billed_out",
+        "requests_2xx",
+        *(name for name in (*BILLED, *REQUESTS) if name not in ("billed_in", "billed_out", "requests_2xx")),
         "latency_us",
-        "latencies",
         "connections",
         "retries",
         *(f"failed_{reason}" for reason in TARGET_FAILURES),
     ),
+    Kind.LANES: tuple(f"{lane}.{name}" for lane in range(LANES_IN_A_RECORD) for name in _LANE),
 }
-"""Whoever adds a counter adds it at any place but among the first four of a listener and two of a rule."""
+"""Whoever adds a counter adds it at any place but among the first three of a target, and none to the lanes."""
+ROLLED_UP: Final[Mapping[Kind, tuple[str, ...]]] = {Kind.TARGET: (*BILLED, *REQUESTS), Kind.RULE: REQUESTS}
+"""What is counted once, with a target or rule, and belongs to its rule or listener too."""
 
 
 def field_index(kind: Kind, name: str) -> int:
@@ -147,6 +174,11 @@ def field_index(kind: Kind, name: str) -> int:
 def reason_indexes(kind: Kind, prefix: str, reasons: Iterable[str]) -> Mapping[str, int]:
     """Return the places of the counters of a closed set of reasons."""
     return {reason: field_index(kind, prefix + reason) for reason in reasons}
+
+
+def lanes_key(listener: str, number: int) -> str:
+    """Name a record of a listener's lanes."""
+    return f"{listener} {number}"
 
 
 def stored_key(kind: Kind, key: str) -> str:
@@ -166,7 +198,7 @@ def _shortened(key: str) -> str:
 
 
 def parent_of(kind: Kind, key: str) -> str:
-    """Return the rule of a target or the listener of a rule; `OTHER` for that of `OTHER`."""
+    """Return the rule of a target or the listener of a rule or of lanes; `OTHER` for that of `OTHER`."""
     if key == OTHER:
         return OTHER
     return key.rpartition(" ")[0] if kind is Kind.TARGET else key.partition(" ")[0]

@@ -17,12 +17,13 @@ import fcntl
 import mmap
 import os
 import uuid
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from clb.metering.cells import NODE
-from clb.metering.counter_fields import FIELDS, OTHER, REQUESTS, Kind, parent_of, stored_key
+from clb.metering.counter_fields import FIELDS, OTHER, ROLLED_UP, WIRE, Kind, field_index, parent_of, stored_key
 from clb.metering.counter_format import (
     HEADER_BYTES,
     MAX_SEGMENTS,
@@ -37,6 +38,7 @@ from clb.metering.counter_format import (
     walk,
     write_record,
 )
+from clb.metering.lanes import lane_sums
 
 SUFFIX = ".counters"
 MAX_FILES = 1024
@@ -47,7 +49,7 @@ _UNUSABLE = (errno.EACCES, errno.ELOOP, errno.EISDIR)
 _IN_MEMORY = "counting goes on in memory and ends with the process"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_ALWAYS = ((Kind.NODE, NODE), *((kind, OTHER) for kind in Kind if kind is not Kind.NODE))
+_ALWAYS = ((Kind.NODE, NODE), *((kind, OTHER) for kind in (Kind.LISTENER, Kind.RULE, Kind.TARGET)))
 
 Values = dict[tuple[Kind, str], list[int]]
 
@@ -146,7 +148,10 @@ class CounterFile:
 
 def memory_file() -> CounterFile:
     """Return records that end with the process."""
-    return CounterFile(None, -1, Header(b"", 0, b"", FIELDS))
+    file = CounterFile(None, -1, Header(b"", 0, b"", FIELDS))
+    for kind, key in _ALWAYS:
+        file.record(kind, key)
+    return file
 
 
 def open_counter_file(directory: Path, report: Callable[[str], None]) -> CounterFile:
@@ -206,7 +211,12 @@ def _opened(path: Path, descriptor: int) -> CounterFile:
     if header.boot_id == boot_id and header.fields == FIELDS:
         return file
     epoch = header.epoch + (header.boot_id != boot_id)
-    values = {key: _translated(header, key[0], counters) for key, counters in file.values().items()}
+    values: Values = {}
+    for (kind, key), counters in file.values().items():
+        if kind is Kind.LANES:
+            _fold_lanes(values, (Kind.LISTENER, parent_of(kind, key)), counters)
+        else:
+            _add(values, kind, key, _translated(header, kind, counters))
     return _replace(path, descriptor, Header(header.uuid, epoch, boot_id, FIELDS), values)
 
 
@@ -252,30 +262,36 @@ def compact(file: CounterFile, in_use: Collection[tuple[Kind, str]]) -> CounterF
     if file.path is None:
         new = memory_file()
         for (kind, key), counters in kept.items():
-            new.add(kind, key, counters)
+            record = new.record(kind, key)
+            assert record is not None  # the old one had room
+            record[:] = array("Q", counters)
         return new
     return _replace(file.path, file._descriptor, file.header, kept)
 
 
 def _fold(kept: Values, used: set[tuple[Kind, str]], kind: Kind, key: str, counters: list[int]) -> None:
-    """Requests are counted once, with the target, and belong to its rule and listener too: they move up."""
-    if kind is Kind.LISTENER:
-        _add(kept, kind, OTHER, counters)
+    """Add a record's counters to others: what belongs to its rule or listener too goes there, the rest to `OTHER`."""
+    if kind is Kind.LANES:
+        listener = parent_of(kind, key)
+        _fold_lanes(kept, (Kind.LISTENER, listener if (Kind.LISTENER, listener) in used else OTHER), counters)
         return
-    above = Kind(kind - 1)
-    parent = above, parent_of(kind, key)
-    while parent not in used:
-        if parent[0] is Kind.LISTENER:
-            parent = Kind.LISTENER, OTHER
-            break
-        parent = Kind(parent[0] - 1), parent_of(*parent)
-    rest, moved = list(counters), [0] * len(FIELDS[parent[0]])
-    for place, name in enumerate(FIELDS[kind]):
-        if name in REQUESTS:
-            moved[FIELDS[parent[0]].index(name)] = counters[place]
-            rest[place] = 0
-    _add(kept, *parent, moved)
+    rest = list(counters)
+    if kind in ROLLED_UP:
+        above, parent = Kind(kind - 1), parent_of(kind, key)
+        moved = [0] * len(FIELDS[above])
+        for name in ROLLED_UP[kind]:
+            place = field_index(kind, name)
+            moved[field_index(above, name)], rest[place] = counters[place], 0
+        if (above, parent) in used:
+            _add(kept, above, parent, moved)
+        else:
+            _fold(kept, used, above, parent, moved)
     _add(kept, kind, OTHER, rest)
+
+
+def _fold_lanes(values: Values, listener: tuple[Kind, str], counters: list[int]) -> None:
+    sums = dict(zip(WIRE, lane_sums(counters), strict=True))
+    _add(values, *listener, [sums.get(name, 0) for name in FIELDS[Kind.LISTENER]])
 
 
 def _add(values: Values, kind: Kind, key: str, counters: list[int]) -> None:

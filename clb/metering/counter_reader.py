@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from clb.metering.cells import NODE
-from clb.metering.counter_fields import FIELDS, REQUESTS, Kind, parent_of
+from clb.metering.counter_fields import FIELDS, ROLLED_UP, WIRE, Kind, parent_of
 from clb.metering.counter_file import SUFFIX
 from clb.metering.counter_format import (
     HEADER_BYTES,
@@ -30,6 +30,7 @@ from clb.metering.counter_format import (
     segments_within,
     walk,
 )
+from clb.metering.lanes import lane_sums, versions
 
 Counts = dict[str, int]
 """Counters by name (`FIELDS`)."""
@@ -43,7 +44,7 @@ class Totals:
     listeners: dict[str, Counts] = field(default_factory=dict)
     """Their `requests_...` have those of their rules in them."""
     rules: dict[str, Counts] = field(default_factory=dict)
-    """Their `requests_...` have those of their targets in them."""
+    """What their targets answered is in them: requests and HTTP bytes."""
     targets: dict[str, Counts] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     """Files that could not be read, and why."""
@@ -88,7 +89,13 @@ class FileView:
     def records(self) -> Iterator[tuple[Kind, str, tuple[int, ...]]]:
         """Return every record's counters as of now, in the order of `header.fields`."""
         for place in self._places:
-            yield place.kind, place.key, _words(place.count).unpack_from(self._map, place.counters_at)
+            words = _words(place.count)
+            values = words.unpack_from(self._map, place.counters_at)
+            if place.kind is Kind.LANES:
+                again = words.unpack_from(self._map, place.counters_at)
+                while versions(values) != versions(again):  # A connection took a lane over in between.
+                    values, again = again, words.unpack_from(self._map, place.counters_at)
+            yield place.kind, place.key, values
 
     def close(self) -> None:
         """Let go of the file."""
@@ -130,8 +137,12 @@ class CounterReader:
         tables: dict[Kind, dict[str, Counts]] = {kind: {} for kind in Kind}
         for view in self.files():
             for kind, key, values in view.records():
-                _add(tables[kind], key, view.header.fields[kind], values)
-        for kind in (Kind.TARGET, Kind.RULE):
+                if kind is Kind.LANES:
+                    values, key = tuple(lane_sums(values)), parent_of(kind, key)
+                    _add(tables[Kind.LISTENER], key, WIRE, values)
+                else:
+                    _add(tables[kind], key, view.header.fields[kind], values)
+        for kind in ROLLED_UP:
             _roll_up(tables, kind)
         return Totals(
             tables[Kind.NODE].get(NODE, {}),
@@ -169,10 +180,10 @@ def _add(table: dict[str, Counts], key: str, names: tuple[str, ...], values: tup
 
 
 def _roll_up(tables: dict[Kind, dict[str, Counts]], kind: Kind) -> None:
-    """Add the requests of targets to those of their rules, or of rules to those of their listeners."""
+    """Add what is counted once, below, to rules or to listeners."""
     above = Kind(kind - 1)
     for key, counts in tables[kind].items():
-        for name in REQUESTS:
+        for name in ROLLED_UP[kind]:
             if value := counts.get(name, 0):
                 parent = tables[above].setdefault(parent_of(kind, key), dict.fromkeys(FIELDS[above], 0))
                 parent[name] = parent.get(name, 0) + value

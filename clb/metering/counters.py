@@ -1,17 +1,14 @@
-"""Count bytes by class, per connection, listener and rule (design: wire = handshake + billed + overhead).
+"""Classes of bytes and their identity (design: wire = handshake + billed + overhead).
 
-Owns:      the classes, their identity, and the sums over open and closed connections.
-Elsewhere: where bytes are seen (proxy/downstream.py) and what is handshake (tls/engine.py).
-Pure:      numbers in, numbers out; `live` connections are asked when a snapshot is wanted, so that a
-           WebSocket that is open all day shows every byte, and a request costs no second counter.
+Owns:      the classes, what is taken out of them when a peer went away, reading them from a listener's counters.
+Elsewhere: where bytes are seen (proxy/downstream.py), what is handshake (tls/engine.py), counting them (ledgers.py).
+Pure:      numbers in, numbers out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -31,6 +28,9 @@ class Traffic:
     overhead_in: int = 0
     overhead_out: int = 0
     unsent_out: int = 0
+    unsent_handshake_out: int = 0
+    """How much of `unsent` was handshake, and how much plaintext, when it was written."""
+    unsent_billed_out: int = 0
 
     def add(self, other: Traffic) -> None:
         """Add every class of `other`."""
@@ -43,6 +43,8 @@ class Traffic:
         self.overhead_in += other.overhead_in
         self.overhead_out += other.overhead_out
         self.unsent_out += other.unsent_out
+        self.unsent_handshake_out += other.unsent_handshake_out
+        self.unsent_billed_out += other.unsent_billed_out
 
     @property
     def residual_in(self) -> int:
@@ -81,79 +83,27 @@ def after_abort(traffic: Traffic, acknowledged: int, record_expansion: int, reco
     traffic.overhead_out -= overhead_unsent
     traffic.billed_out -= payload_unsent - overhead_unsent
     traffic.unsent_out += unsent
+    traffic.unsent_handshake_out += handshake_unsent
+    traffic.unsent_billed_out += payload_unsent - overhead_unsent
     return traffic
 
 
-class LiveConnection(Protocol):
-    """What a listener's ledger asks of a connection that is open."""
+def net_traffic(counts: Mapping[str, int]) -> Traffic:
+    """Return a listener's classes from its counters, without what was written and never arrived.
 
-    def traffic(self) -> Traffic:
-        """Return the connection's bytes so far."""
-
-
-class ListenerLedger:
-    """One listener's sums: connections that are closed, and on demand those that are open."""
-
-    def __init__(self) -> None:
-        self.closed = Traffic()
-        self.live: set[LiveConnection] = set()
-        self.connections = 0
-        self.handshakes_full = 0
-        self.handshakes_resumed = 0
-        self.handshakes_failed: Counter[str] = Counter()
-        """By the reasons of tls/failures.py; a closed set."""
-        self.refused: Counter[str] = Counter()
-        """Connections and requests that clb itself turned away, by error reason; a closed set."""
-        self.residuals = 0
-        """Closed connections whose classes did not add up to the wire. Always 0, or there is a defect."""
-
-    def opened(self, connection: LiveConnection) -> None:
-        """Count a connection that was accepted."""
-        self.connections += 1
-        self.live.add(connection)
-
-    def ended(self, connection: LiveConnection, traffic: Traffic) -> None:
-        """Move a connection's bytes from live to closed."""
-        self.live.discard(connection)
-        self.closed.add(traffic)
-        if traffic.residual_in or traffic.residual_out:
-            self.residuals += 1
-
-    def snapshot(self) -> Traffic:
-        """Return the sums as of now."""
-        total = Traffic()
-        total.add(self.closed)
-        for connection in self.live:
-            total.add(connection.traffic())
-        return total
-
-
-class LiveExchange(Protocol):
-    """What a rule's ledger asks of an exchange that is not over."""
-
-    billed_in: int
-    billed_out: int
-
-
-class RuleLedger:
-    """One rule's share: HTTP bytes and requests. Clb's own replies are in no rule's `billed_out`."""
-
-    __slots__ = ("billed_in", "billed_out", "requests")
-
-    def __init__(self) -> None:
-        self.billed_in = 0
-        self.billed_out = 0
-        self.requests = 0
-
-    def snapshot(self, live: Iterable[LiveExchange]) -> RuleLedger:
-        """Return the sums as of now; `live` are the rule's exchanges that are not over. Requests count at their end."""
-        total = RuleLedger()
-        total.requests, total.billed_in, total.billed_out = self.requests, self.billed_in, self.billed_out
-        for exchange in live:
-            total.billed_in += exchange.billed_in
-            total.billed_out += exchange.billed_out
-        return total
-
-    def take_back(self, unsent: int) -> None:
-        """Take out HTTP bytes that were counted when they were written and never arrived."""
-        self.billed_out -= min(unsent, self.billed_out)
+    What an open connection has of overhead, and of a handshake that is under way, is in `wire` only.
+    """
+    unsent = counts["unsent_wire_out"]
+    return Traffic(
+        wire_in=counts["wire_in"],
+        wire_out=counts["wire_out"] - unsent,
+        handshake_in=counts["handshake_in"],
+        handshake_out=counts["handshake_out"] - counts["unsent_handshake_out"],
+        billed_in=counts["billed_in"],
+        billed_out=counts["billed_out"] - counts["unsent_billed_out"],
+        overhead_in=counts["overhead_in"],
+        overhead_out=counts["overhead_out"],
+        unsent_out=unsent,
+        unsent_handshake_out=counts["unsent_handshake_out"],
+        unsent_billed_out=counts["unsent_billed_out"],
+    )

@@ -14,6 +14,7 @@ from clb.balancing.candidate import Candidate
 from clb.errors import ClbError, NoTarget, QueueFull, RequestTimeout, UpstreamError, UpstreamTimeout
 from clb.health.streaks import Failure
 from clb.http1.request import IDEMPOTENT_METHODS, RequestHead
+from clb.metering.counter_fields import SERVER_ERROR
 from clb.proxy.observation import failure_of
 from clb.proxy.pool import TargetPool
 from clb.proxy.rule import RuleRuntime
@@ -136,6 +137,7 @@ class Attempts:
             self.fail(error)  # No other target would fare better.
             return
         self._tell_failure(self.candidate, failure_of(error), str(error))
+        self._count_failure(error.reason)
         if not self._goes_on("connect"):
             self.fail(error)
 
@@ -150,6 +152,7 @@ class Attempts:
             is_unanswered = upstream.is_unanswered and not self._is_answer_begun
             # A kept connection that ends under a request tells of its idle time, not of the real server's health.
             is_race = is_unanswered and cause == "closed" and upstream.requests > 1
+            self._count_failure(error.reason)
             if not is_race:
                 self._tell_failure(self.candidate, failure_of(error, is_answered=not is_unanswered), str(error))
             elif self.candidate is not None:
@@ -164,6 +167,8 @@ class Attempts:
         target = self.candidate
         assert upstream is not None  # the caller has looked
         if self._may_be_sent_twice() and self._goes_on("timeout"):
+            if target is not None:
+                target.payload.ledger.attempt_failed(UpstreamTimeout.reason)
             self._tell_failure(target, Failure.TIMEOUT, "no answer within retry.timeout")
             upstream.close()
         else:
@@ -184,6 +189,7 @@ class Attempts:
             target.payload.release(upstream, self.connection.clock.now())
         else:
             upstream.close()
+        target.payload.ledger.attempt_failed(SERVER_ERROR)
         return True
 
     def _may_be_sent_twice(self) -> bool:
@@ -210,6 +216,7 @@ class Attempts:
                 return False
             self._holds_budget = True
         self.retries += 1
+        target.payload.ledger.retried()
         if following is None:
             self._acquire(target.payload, fresh=True)
         else:
@@ -255,6 +262,11 @@ class Attempts:
             rule.scheduler.watcher.failed(target, now)
         if rule.observation is not None and failure is not None:
             rule.observation.failed(target, failure, detail, now)
+
+    def _count_failure(self, reason: str) -> None:
+        """Count an attempt that the target did not answer."""
+        if self.candidate is not None:
+            self.candidate.payload.ledger.attempt_failed(reason)
 
     def _tell_latency(self, now: float) -> None:
         rule, target = self.rule, self.candidate

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 from clb.config.models import Timeouts
 from clb.http1.chunked import ChunkedDecoder
 from clb.http1.request import RequestHead
-from clb.metering.counters import RuleLedger, Traffic, after_abort
+from clb.metering.counters import Traffic, after_abort
+from clb.metering.lanes import LANE_WORDS
+from clb.metering.ledgers import TargetLedger
 from clb.proxy.attempts import NEVER
 from clb.proxy.exchange import Exchange
 from clb.proxy.forwarded import contains
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 READ_BUFFER_BYTES = 64 * 1024
 _FIRST_BYTES = 16
+
+_NOWHERE = memoryview(bytearray(8 * LANE_WORDS)).cast("Q")
+"""The lane of a connection that was not let in."""
 
 # One for all connections: the loop fills it and calls back before it reads for anyone else.
 _read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
@@ -91,8 +96,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         "forwarded_lines",
         "handshake_s",
         "is_write_blocked",
+        "lane_at",
+        "lanes",
         "last_ledger",
         "last_request",
+        "ledger",
         "local_address",
         "local_port",
         "log_prefix",
@@ -120,6 +128,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.exchange: Exchange | None = None
         self.engine: TlsEngine | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # valid from connection_made on
+        self.ledger = runtime.ledger
+        self.lanes = _NOWHERE
+        """Where the four numbers below are stored as they change, so that they outlive this process."""
+        self.lane_at = 0
         self.wire_in = 0
         self.wire_out = 0
         self.billed_in = 0
@@ -127,7 +139,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.requests = 0
         self.last_request = runtime.requests_on_a_connection
         """The number of the request whose answer says that the connection ends; 0 = the next answer does."""
-        self.last_ledger: RuleLedger | None = None
+        self.last_ledger: TargetLedger | None = None
         """Of the last request that a real server answered; what of it does not arrive is taken back there."""
         self.client_address = b""
         self.client_port = 0
@@ -302,12 +314,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         engine = self.engine
         phase = self.phase
         if phase is _LINGER or phase is _CLOSED:
+            self.store()
             return
         if engine is not None and engine.is_established:
             self._decrypt(engine, _read_buffer[:nbytes])
             return
         data = bytes(_read_buffer[:nbytes])
         if phase is _PROXY_HEADER:
+            self.store()
             data = self._read_proxy_header(data)
             if not data:
                 return
@@ -315,6 +329,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if engine is None:
             self._receive(data)
         else:
+            self.store()
             self._shake_hands(engine, data)
 
     def _decrypt(self, engine: TlsEngine, data: bytes | memoryview) -> None:
@@ -327,6 +342,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 if plaintext:
                     self._receive(plaintext)
                 else:
+                    self.store()
                     self._write(engine.take_outgoing())  # A renegotiation's refusal, or the answer to a key update.
             while engine.has_more and not self._is_read_paused and self.phase not in _DEAF:
                 if self.phase is _BODY and self._body_remaining > RECORD_PLAINTEXT and not self._is_pumping:
@@ -340,6 +356,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             if engine.peer_closed:
                 self._input_ended()
         except ssl.SSLError as error:
+            self.store()
             self._write(engine.take_outgoing())
             self.runtime.record_broken(self, error)
             self._close()  # In order, or the alert would not get out.
@@ -360,6 +377,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             header = read_proxy_header(self._buffer)
         except BadProxyHeader as error:
             self._proxy_header_bytes += len(self._buffer)
+            self.ledger.proxy_header(len(self._buffer))
             self._buffer = b""
             self.runtime.refused(error)
             self._abort()
@@ -368,6 +386,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return b""
         data, self._buffer = self._buffer[header.length :], b""
         self._proxy_header_bytes = header.length
+        self.ledger.proxy_header(header.length)
         if header.address is not None:
             self._set_client(header.address, header.port)
         self._begin_protocol()
@@ -391,6 +410,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _handshake_error(self, engine: TlsEngine, error: ssl.SSLError) -> None:
         reason = handshake_failure_reason(error, self._first_bytes)
         if reason == "plain_http":
+            self.ledger.plain_http(self.wire_in - self._proxy_header_bytes)
             self._write(self.runtime.plain_http_reply())
         else:
             self._write(engine.take_outgoing())
@@ -403,6 +423,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _established(self, engine: TlsEngine) -> None:
         ssl_object = engine.ssl_object
         runtime = self.runtime
+        self.ledger.shook_hands(engine.handshake_in, engine.handshake_out)
         self.handshake_s = self.clock.now() - self.accepted_at
         self.tls_version, self.cipher, self.resumed = engine.negotiated()
         server_name = getattr(ssl_object, "server_name", None)
@@ -440,6 +461,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Write bytes that are no HTTP: handshake and alerts."""
         if data:
             self.wire_out += len(data)
+            self.store()
             self.transport.write(data)
 
     def _close(self) -> None:
@@ -487,6 +509,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.transport.abort()
 
     # --- the ledger ---
+
+    def store(self) -> None:
+        """Store what was read and what is about to be written."""
+        lanes, at = self.lanes, self.lane_at
+        lanes[at], lanes[at + 1] = self.wire_in, self.billed_in
+        lanes[at + 2], lanes[at + 3] = self.wire_out, self.billed_out
 
     def traffic(self, *, is_final: bool = False) -> Traffic:
         """Return the connection's bytes by class, as written to the socket so far."""

@@ -76,7 +76,7 @@ class Downstream(ClientConnection):
         traffic = self.traffic(is_final=True)
         if exc is not None or self._was_aborted or not was_closed:
             traffic = self._without_unsent(traffic)
-            self._take_back(self.billed_out - traffic.billed_out, exchange)
+            self._take_back(traffic.unsent_billed_out, exchange)
         if exchange is not None:
             exchange.downstream_lost()
         self.runtime.ended(self, traffic)
@@ -196,6 +196,7 @@ class Downstream(ClientConnection):
             return b""
         end = request_head_end(buffer, limits.header_bytes, limits.uri_bytes)
         if not end:
+            self.store()
             if self.deadline == self._idle_deadline:
                 self.deadline = self.clock.now() + self.runtime.timeouts.client_header
             return b""
@@ -232,7 +233,8 @@ class Downstream(ClientConnection):
         if len(data) > remaining:
             data, self._buffer = data[:remaining], data[remaining:]
         self._body_remaining = remaining = remaining - len(data)
-        exchange.billed_in += len(data)
+        self.store()
+        exchange.count_in(len(data))
         exchange.request_data(data)
         if not remaining:
             self._request_complete()
@@ -243,7 +245,8 @@ class Downstream(ClientConnection):
         exchange = self.exchange
         assert exchange is not None  # the phase says so
         self.billed_in += size
-        exchange.billed_in += size
+        self.store()
+        exchange.count_in(size)
         self._body_remaining -= size
         if not pieces:
             return
@@ -258,13 +261,13 @@ class Downstream(ClientConnection):
         except BadRequest as error:
             exchange.fail(error)
             return
-        exchange.billed_in += len(data)
+        self.store()
+        exchange.count_in(len(data) - len(decoder.leftover))
         if pieces:
             exchange.request_data(b"".join([encode_chunk(piece) for piece in pieces]))
         if decoder.is_complete:
             self._body_decoder = None
             self._buffer = decoder.leftover
-            exchange.billed_in -= len(decoder.leftover)
             exchange.request_data(encode_last_chunk(decoder.trailer_lines))
             self._request_complete()
 
@@ -280,6 +283,7 @@ class Downstream(ClientConnection):
         runtime.refused(error)
         now = self.clock.now()
         status, request_id = error.client_status or 400, runtime.next_request_id()
+        self.ledger.answered(status)
         self.send(error_reply(status, request_id, b"", method=b"GET", keep_alive=False, date=self.clock.date(now)))
         runtime.log_refusal(self, error, status, request_id)
         self._linger()
@@ -287,7 +291,8 @@ class Downstream(ClientConnection):
     def _forward(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is not None:
-            exchange.billed_in += len(data)
+            self.store()
+            exchange.count_in(len(data))
             self.expect_within(self.runtime.timeouts.tunnel)
             exchange.request_data(data)
 
@@ -302,9 +307,14 @@ class Downstream(ClientConnection):
         if engine is not None:
             records = engine.encrypt(data)
             self.wire_out += len(records)
+            # What `store` does, without the call.
+            lanes, at = self.lanes, self.lane_at
+            lanes[at], lanes[at + 1] = self.wire_in, self.billed_in
+            lanes[at + 2], lanes[at + 3] = self.wire_out, self.billed_out
             self.transport.write(records)
         else:
             self.wire_out += len(data)
+            self.store()
             self.transport.write(bytes(data))
 
     def send_last(self, data: bytes) -> None:
@@ -316,6 +326,7 @@ class Downstream(ClientConnection):
         self.billed_out += len(data)
         records = engine.encrypt(data) + engine.close()
         self.wire_out += len(records)
+        self.store()
         self.transport.write(records)
 
     def expect_within(self, seconds: float) -> None:
@@ -338,7 +349,6 @@ class Downstream(ClientConnection):
             and self.requests < self.last_request
         )
 
-    @property
     def has_whole_request(self) -> bool:
         """Tell whether the current request's body is complete, and the real server has taken most of it."""
         return self.phase is not _BODY and not self._is_upstream_blocked
@@ -511,7 +521,7 @@ class Downstream(ClientConnection):
         """Take HTTP bytes that never arrived out of the last answer, be it under way or over."""
         if exchange is not None:
             share = min(unsent, exchange.billed_out)
-            exchange.billed_out -= share
+            exchange.take_back(share)
             unsent -= share
         if unsent and self.last_ledger is not None:
             self.last_ledger.take_back(unsent)

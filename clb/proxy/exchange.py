@@ -21,6 +21,9 @@ from clb.errors import (
     ClbError,
     DownstreamAborted,
     NoRule,
+    QueueFull,
+    QueueTimeout,
+    RequestTimeout,
 )
 from clb.http1.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from clb.http1.request import RequestHead
@@ -50,6 +53,8 @@ class Exchange(Attempts):
     """One request at work. Class attributes are the values of an exchange that has come no further."""
 
     status = 0
+    rule_name = ""
+    """Its domain and URL; empty when none matched."""
     upstream_status = 0
     upstream_response_s = -1.0
     ended_at = 0.0
@@ -70,6 +75,8 @@ class Exchange(Attempts):
     """How fast the client is, while it is waited for."""
     _is_live = False
     """It counts among the live requests of its rule's budget."""
+    _stored_in = 0
+    """How much of `billed_in` is in the record of a target or rule."""
 
     def __init__(self, connection: Downstream, request: RequestHead, started_at: float, billed_in: int) -> None:
         self.connection = connection
@@ -85,11 +92,6 @@ class Exchange(Attempts):
 
     # --- what the access log asks for ---
 
-    @property
-    def rule_name(self) -> str:
-        """The rule's domain and URL; empty when none matched."""
-        return self.rule.name if self.rule is not None else ""
-
     def header(self, lower_name: bytes) -> bytes:
         """Return a request field's first value, or nothing."""
         return self.request.value(lower_name)
@@ -98,6 +100,55 @@ class Exchange(Attempts):
     def server_name(self) -> bytes | None:
         """What the client asked for by SNI."""
         return self.connection.server_name
+
+    # --- what it counts ---
+
+    def count_in(self, size: int) -> None:
+        """Count HTTP bytes of the request behind its head."""
+        self.billed_in += size
+        self._store_in()
+
+    def _store_in(self) -> None:
+        """Store what came in and is in nobody's record yet; a head, with what follows it or with the answer."""
+        if self.candidate is not None:
+            self.candidate.payload.ledger.adds(self.billed_in - self._stored_in, 0)
+        elif self.rule is not None:
+            self.rule.ledger.adds(self.billed_in - self._stored_in, 0)
+        else:
+            return
+        self._stored_in = self.billed_in
+
+    def _store_out(self, size: int) -> None:
+        """Count HTTP bytes that are about to be sent; clb's own are in no rule."""
+        self.billed_out += size
+        if self.candidate is not None and not self._is_own_reply:
+            self.candidate.payload.ledger.adds(0, size)
+
+    def _count_answer(self) -> None:
+        """Count an answer of the real server's before its first byte is sent: nobody sees what is not counted."""
+        if self.candidate is not None:
+            self.candidate.payload.ledger.answered(self.status, self.upstream_header_s)
+            self._store_in()
+
+    def _count_own(self) -> None:
+        """Count a request that ends without a real server's answer."""
+        if self.rule is None:
+            self.connection.runtime.ledger.answered(self.status)
+            return
+        self.rule.ledger.answered(self.status)
+        self.rule.ledger.adds(self.billed_in - self._stored_in, 0)
+        self._stored_in = self.billed_in
+
+    def _leave_ledger(self) -> None:
+        """Say where it is to be taken back what of an answer that is over turns out not to have arrived."""
+        candidate = None if self._is_own_reply else self.candidate
+        self.connection.last_ledger = candidate.payload.ledger if candidate is not None else None
+
+    def take_back(self, unsent: int) -> None:
+        """Take out bytes of an answer under way that will not arrive."""
+        self.billed_out -= unsent
+        if self.candidate is not None:
+            self.candidate.payload.ledger.take_back(unsent)
 
     # --- the request's way up ---
 
@@ -118,6 +169,7 @@ class Exchange(Attempts):
         rule = runtime.router.route(request.host, path)
         if rule.__class__ is RuleRuntime:
             self.rule = rule
+            self.rule_name = rule.name
             if rule.gate is not None and not rule.gate.passes(self):
                 return
             if rule.config.redirect is None:
@@ -210,8 +262,11 @@ class Exchange(Attempts):
 
     def downstream_lost(self) -> None:
         """The client is gone: give the real server's connection up."""
+        if self.is_over:
+            return
         if not self._is_answer_begun:
             self.status = CLIENT_WENT_AWAY
+            self._count_own()
         self.error_reason = self.error_reason or DownstreamAborted.reason
         self._end(is_reusable=False)
 
@@ -238,14 +293,28 @@ class Exchange(Attempts):
             # What `answer` would do, for the case that nearly all small answers are.
             self._is_answer_begun = True
             self.status = self.upstream_status = status
-            self.upstream_header_s = connection.clock.now() - self._sent_at
+            self.upstream_header_s = header_s = connection.clock.now() - self._sent_at
             data = b"%b%b\r\n%b" % (response.status_line, response.lines, body)
-            self.billed_out += len(data)
+            size = len(data)
+            self.billed_out += size
+            # What `_count_answer` and `_store_out` do, without the calls.
+            ledger = self.candidate.payload.ledger  # type: ignore[union-attr]
+            ledger.billed_in = billed_in = ledger.billed_in + self.billed_in - self._stored_in
+            ledger.written_out = written_out = ledger.written_out + size
+            if status < 300:
+                ledger.requests_2xx += 1
+            else:
+                ledger.record[ledger.answered_at[status // 100]] += 1
+            ledger.latency_s += header_s
+            record = ledger.record
+            record[0], record[1], record[2] = billed_in, written_out, ledger.requests_2xx
+            connection.last_ledger = ledger
             connection.send(data)
         elif status >= 500 and self._server_error(status, is_reusable=is_reusable):
             return
         else:
             self.answer(response, body, is_whole=True)
+            self._leave_ledger()
         self._end(is_reusable=is_reusable)
 
     def answer(self, response: ResponseHead, body: bytes, *, is_whole: bool = False, holds_head: bool = False) -> None:
@@ -280,7 +349,9 @@ class Exchange(Attempts):
             body = encode_chunk(body)
         if holds_head:
             self._held_head = head
-        elif is_whole and self._closes_after:
+            return
+        self._count_answer()
+        if is_whole and self._closes_after:
             self._send_last(head + body)
         else:
             self.send(head + body if body else head)
@@ -316,6 +387,7 @@ class Exchange(Attempts):
                 pieces.append(encode_last_chunk(trailer_lines) if trailer_lines else LAST_CHUNK)
                 self._encodes_chunks = False
         if self._held_head:
+            self._count_answer()
             pieces.insert(0, self._held_head)
             self._held_head = b""
         if pieces:
@@ -325,16 +397,17 @@ class Exchange(Attempts):
         """The real server's answer is whole; its connection may be lent again if it says so."""
         if self._encodes_chunks:
             self.send(LAST_CHUNK)
+        self._leave_ledger()
         self._end(is_reusable=is_reusable)
 
     def send(self, data: bytes | memoryview) -> None:
         """Send HTTP bytes to the client and count them."""
-        self.billed_out += len(data)
+        self._store_out(len(data))
         self.connection.send(data)
 
     def _send_last(self, data: bytes) -> None:
         """Send what ends the connection; nothing may be sent behind it."""
-        self.billed_out += len(data)
+        self._store_out(len(data))
         self.connection.send_last(data)
 
     def idle_timeout_s(self) -> float:
@@ -350,11 +423,16 @@ class Exchange(Attempts):
         self._is_refused = isinstance(error, BadRequest)
         connection = self.connection
         connection.count_refusal(error)
+        if isinstance(error, QueueFull | QueueTimeout | RequestTimeout):
+            self._count_failure(error.reason)
         if self._held_head:
             # The answer's head waited for a first chunk that turned out to be none: nothing of it has been sent.
             self._held_head, self._is_answer_begun = b"", False
         if self._is_answer_begun or error.client_status is None:
             # The client must not take what it has for the whole answer.
+            if not self._is_answer_begun:
+                self._count_own()
+            self._leave_ledger()
             self._end(is_reusable=False, is_cut=True)
             return
         self.reply_error(error.client_status, error.retry_after_s)
@@ -424,10 +502,12 @@ class Exchange(Attempts):
         self._is_own_reply = True
         self._is_answer_begun = True
         self.status = status
+        self._count_own()
         if self._closes_after:
             self._send_last(reply)
         else:
             self.send(reply)
+        self._leave_ledger()
         self._end(is_reusable=False)
 
     def _end(self, *, is_reusable: bool, is_cut: bool = False) -> None:
@@ -455,23 +535,15 @@ class Exchange(Attempts):
             upstream, self.upstream = self.upstream, None
             if upstream is not None:
                 self.upstream_response_s = now - self._sent_at
-                if is_reusable and connection.has_whole_request:
+                if is_reusable and connection.has_whole_request():
                     candidate.payload.release(upstream, now)
                 else:
                     upstream.close()
-        for gate in self.gates:
-            gate.leave(self)
-        if rule is not None:
-            if self._is_live:
-                rule.budget.live_requests -= 1
-                if self._holds_budget:
-                    rule.budget.release()
-            ledger = rule.ledger
-            ledger.requests += 1
-            ledger.billed_in += self.billed_in
-            if self._is_own_reply:
-                connection.last_ledger = None
-            else:
-                ledger.billed_out += self.billed_out
-                connection.last_ledger = ledger
+        if self.gates:
+            for gate in self.gates:
+                gate.leave(self)
+        if rule is not None and self._is_live:
+            rule.budget.live_requests -= 1
+            if self._holds_budget:
+                rule.budget.release()
         connection.exchange_ended(self, closes=self._closes_after or self.upgraded, is_cut=is_cut)

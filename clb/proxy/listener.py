@@ -23,7 +23,8 @@ from clb.http1.guard import DesyncGuard
 from clb.http1.repeated import RepeatedHeads
 from clb.http1.request import RequestHead
 from clb.metering.cells import listener_key
-from clb.metering.counters import ListenerLedger, RuleLedger, Traffic
+from clb.metering.counters import Traffic
+from clb.metering.ledgers import ListenerLedger
 from clb.proxy.acceptor import Acceptor
 from clb.proxy.admission import ListenerAdmission, NodeAdmission
 from clb.proxy.clock import Clock
@@ -236,6 +237,7 @@ class ListenerRuntime:
                 connection.deadline_passed()
             elif exchange is not None:
                 in_flight += 1
+                connection.store()
                 check_pace(connection, self.limits, now)
                 if self.times_exchanges:
                     exchange.look_at_time(now)
@@ -308,9 +310,8 @@ class ListenerRuntime:
             return
         self.connections.discard(connection)
         self.admission.left(connection)
-        before = self.ledger.residuals
         self.ledger.ended(connection, traffic)
-        if self.ledger.residuals != before:
+        if traffic.residual_in or traffic.residual_out:
             self._events.log(
                 logging.ERROR,
                 "residual",
@@ -321,17 +322,9 @@ class ListenerRuntime:
                 residual_out=traffic.residual_out,
             )
 
-    def rule_snapshot(self, rule: RuleRuntime) -> RuleLedger:
-        """Return a rule's sums as of now; exchanges that are under way are asked."""
-        exchanges = (connection.exchange for connection in self.connections)
-        return rule.ledger.snapshot(each for each in exchanges if each is not None and each.rule is rule)
-
     def established(self, connection: ClientConnection) -> None:
         """Count a handshake that is done."""
-        if connection.resumed:
-            self.ledger.handshakes_resumed += 1
-        else:
-            self.ledger.handshakes_full += 1
+        self.ledger.established(resumed=connection.resumed)
         self.admission.handshake_ended(connection)
         connection.rtt_us = round_trip_us(connection.transport)
 

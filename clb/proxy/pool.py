@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from clb.config.models import Pool
 from clb.errors import ClbError, DialRefused, DialTimeout, NoDescriptors, QueueFull, TargetRemoved
+from clb.metering.ledgers import TargetLedger
 from clb.proxy.idle_connections import IdleConnections
 from clb.proxy.names import Names, is_address
 from clb.proxy.upstream import Upstream
@@ -51,6 +52,8 @@ class TargetPool:
         """Knows the addresses of a target that is configured by name."""
         self._in_use = in_use if in_use is not None else set()
         """This pool is in there while it has connections, so that nobody has to look at the others."""
+        self.ledger = TargetLedger()
+        """What is counted for the target; whoever builds the pool may put one in its place that lasts."""
         self.kept = IdleConnections(config.idle, config.idle_timeout)
         """Connections that wait for a request."""
         self.idle = self.kept.recent
@@ -148,6 +151,7 @@ class TargetPool:
 
     def adopt(self, upstream: Upstream) -> None:
         """Know a connection that was made."""
+        self.ledger.connected()
         self._connections.add(upstream)
 
     def forget(self, upstream: Upstream) -> None:
@@ -174,6 +178,7 @@ class TargetPool:
         self._was_open = self._was_open and self.is_open
         if self._waiting:
             self._send_elsewhere()
+        self.ledger.publish()
         if self.report is not None:
             self.report()
 

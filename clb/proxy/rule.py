@@ -13,7 +13,7 @@ from clb.balancing.retry_budget import RetryBudget
 from clb.balancing.scheduler import Scheduler
 from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Rule
-from clb.metering.counters import RuleLedger
+from clb.metering.ledgers import RuleLedger
 from clb.proxy.hash_key import KeyReader, key_reader
 from clb.proxy.observation import Observation
 from clb.proxy.pool import TargetPool
@@ -42,6 +42,21 @@ class RuleRuntime:
     def __post_init__(self) -> None:
         """Derive what the configuration says."""
         self.take(self.config)
+
+    @property
+    def requests(self) -> int:
+        """Requests that were answered or given up, by whomever."""
+        return self.ledger.requests + sum(candidate.payload.ledger.requests for candidate in self.candidates)
+
+    @property
+    def billed_in(self) -> int:
+        """HTTP bytes of requests; those of a head show when what follows it does."""
+        return self.ledger.billed_in + sum(candidate.payload.ledger.billed_in for candidate in self.candidates)
+
+    @property
+    def billed_out(self) -> int:
+        """HTTP bytes of answers, as far as they arrived or may still. Clb's own replies are in no rule's."""
+        return self.ledger.billed_out + sum(candidate.payload.ledger.billed_out for candidate in self.candidates)
 
     def take(self, config: Rule) -> None:
         """Go by another configuration of the same rule; scheduler and candidates are the caller's."""

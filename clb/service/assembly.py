@@ -254,7 +254,7 @@ class Assembly:
         surroundings = self._surroundings
         share, key = surroundings.node.share, each.side.key
         self._in_flight_at[key] = share.place(key, ListenerField.IN_FLIGHT)
-        return ListenerRuntime(
+        runtime = ListenerRuntime(
             each.side.load_balancer,
             each.parts,
             surroundings.clock,
@@ -263,6 +263,8 @@ class Assembly:
             surroundings.events,
             surroundings.node,
         )
+        runtime.ledger = surroundings.ledgers.listener(each.side.key)
+        return runtime
 
     def _know_rows(self, outline: Outline) -> None:
         """Let what is built find its rows; what is at work knows its own."""

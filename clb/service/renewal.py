@@ -161,6 +161,7 @@ class Renewal:
         await in_steps(steps)
         # What became known of new rules while they were waiting to be activated.
         await in_steps(self._health.refresh_in_steps())
+        self._surroundings.ledgers.make_room()
         await in_steps(let_go(old_rules))
 
     async def _move(self, prepared: _Prepared) -> None:

@@ -23,7 +23,6 @@ from clb.balancing.stickiness import SessionPolicy
 from clb.config.models import Listener, Rule, Target
 from clb.health.streaks import Streaks
 from clb.metering.cells import RuleField, listener_key, rule_key, target_key
-from clb.metering.counters import RuleLedger
 from clb.proxy.observation import Observation
 from clb.proxy.pool import TargetPool
 from clb.proxy.request_gate import RequestGate, build_gate
@@ -72,7 +71,7 @@ class RuleBuilder:
             scheduler=self.scheduler(rule, candidates),
             session=self.session(rule, side, candidates),
             budget=RetryBudget(rule.retry.budget, rule.retry.budget_minimum),
-            ledger=RuleLedger(),
+            ledger=self._surroundings.ledgers.rule(side.rule_key(rule)),
             gate=self.gate(rule, side),
             observation=self.observation(rule, side),
         )
@@ -108,7 +107,9 @@ class RuleBuilder:
         in_use = self._surroundings.node.pools
         pool = TargetPool(loop, target.address, target.port, rule.pool, connect_s, in_use, names)
         candidate = Candidate(target.address, target.port, target.weight, pool)
-        join_cells(candidate, target_key(side.rule_key(rule), candidate.identity), self._surroundings.node.share)
+        key = target_key(side.rule_key(rule), candidate.identity)
+        pool.ledger = self._surroundings.ledgers.target(key)
+        join_cells(candidate, key, self._surroundings.node.share)
         return candidate
 
     def gate(self, rule: Rule, side: ListenerSide) -> RequestGate | None:

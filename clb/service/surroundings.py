@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from clb.health.streaks import Failure
 from clb.metering.cells import Cells
+from clb.metering.ledger_registry import Ledgers, ledgers_in_memory
 from clb.observe.access_log import AccessLogger
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
@@ -46,3 +47,5 @@ class Surroundings:
     """Tells a rule (with its listener's key) what is known of its targets' health; None where nobody checks them."""
     names: Names = field(default_factory=Names)
     """Addresses of targets that are configured by name."""
+    ledgers: Ledgers = field(default_factory=ledgers_in_memory)
+    """What is counted, in a file that outlives the process or in memory."""

@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from clb.health.streaks import SUSPECTED, Failure
+from clb.metering.ledger_registry import ledgers_in
 from clb.observe.access_log import open_access_log
 from clb.observe.logging import RateLimited, fields
 from clb.proxy.admission import NodeAdmission
@@ -96,6 +97,7 @@ class Worker:
         self._surroundings = self._surround(outline, share)
         self._assembly = Assembly(self._surroundings, start.bases)
         at_once(self._assembly.activate(at_once(self._assembly.prepare(outline, keys))))
+        self._surroundings.ledgers.make_room()
         self._renewal = Renewal(self._assembly, self._surroundings, self._health, reader, outline, self._send)
         self._sweep = Sweep(loop, (self._look_at_node, self._health.sweep, self._assembly.sweep, self._flush))
         self._channel: LoopChannel | None = None
@@ -114,6 +116,7 @@ class Worker:
             start.column,
             self._suspect,
             self._health.look_at,
+            ledgers=ledgers_in(start.counters, _logger.warning),
         )
 
     # --- life ---
@@ -165,6 +168,7 @@ class Worker:
         self._surroundings.access_log.close()
         for key, runtime in self._assembly.every_listener():
             _log_totals(key, runtime)
+        self._surroundings.ledgers.close()
         _logger.log(logging.WARNING if cut else logging.INFO, "stopped", extra=fields(connections_cut=cut))
 
     # --- every half second ---
@@ -246,7 +250,7 @@ class Worker:
 
 
 def _log_totals(key: str, runtime: ListenerRuntime) -> None:
-    """Tell what a listener counted, for whoever reads the log and not the counters."""
+    """Tell what a listener counted in this process and those that had its counter file before."""
     ledger = runtime.ledger
     _logger.info("ledger", extra=fields(listener=key, **asdict(ledger.snapshot())))
     _logger.info(

@@ -37,7 +37,6 @@ class TlsEngine:
         "_incoming",
         "_inner",
         "_outgoing",
-        "_peer_closed",
         "_ssl_read",
         "_ssl_write",
         "ciphertext_in",
@@ -47,6 +46,7 @@ class TlsEngine:
         "has_closed",
         "has_more",
         "is_established",
+        "peer_closed",
         "plaintext_in",
         "plaintext_out",
         "ssl_object",
@@ -66,7 +66,8 @@ class TlsEngine:
         """The session is up."""
         self.has_more = False
         """Ciphertext is left that `decrypt` has not tried yet."""
-        self._peer_closed = False
+        self.peer_closed = False
+        """The peer's close_notify has come."""
         self.has_closed = False
         """Our close_notify has been made."""
         self.ciphertext_in = 0
@@ -78,11 +79,6 @@ class TlsEngine:
         self.handshake_in = 0
         """Valid when the session is up; until then, and if it never is, every byte is handshake."""
         self.handshake_out = 0
-
-    @property
-    def peer_closed(self) -> bool:
-        """Tell whether the peer's close_notify has come."""
-        return self._peer_closed
 
     def handshake(self, data: bytes) -> Progress:
         """Feed bytes of the handshake; what must be sent waits in `take_outgoing`.
@@ -125,12 +121,12 @@ class TlsEngine:
             return b""
         except ssl.SSLZeroReturnError:
             self.has_more = False
-            self._peer_closed = True
+            self.peer_closed = True
             return b""
         if not plaintext:
             # How OpenSSL's module reports a close_notify as long as ours is not sent.
             self.has_more = False
-            self._peer_closed = True
+            self.peer_closed = True
             return b""
         # A whole record fits into the read, so what OpenSSL has not handed out can only be ciphertext.
         self.has_more = self._incoming.pending > 0
@@ -150,16 +146,16 @@ class TlsEngine:
             while total < limit:
                 piece = read(RECORD_PLAINTEXT)
                 if not piece:
-                    self._peer_closed = True
+                    self.peer_closed = True
                     break
                 pieces.append(piece)
                 total += len(piece)
-            self.has_more = self._incoming.pending > 0 and not self._peer_closed
+            self.has_more = self._incoming.pending > 0 and not self.peer_closed
         except ssl.SSLWantReadError:
             self.has_more = False
         except ssl.SSLZeroReturnError:
             self.has_more = False
-            self._peer_closed = True
+            self.peer_closed = True
         self.plaintext_in += total
         return pieces
 

@@ -21,7 +21,8 @@ from loop_thread import LoopThread
 from tls_lab import VERSIONS, Authority, Issued, client_context, key_pem, rsa_key
 
 from clb.config.models import NodeLimits
-from clb.metering.counters import ListenerLedger, LiveConnection, RuleLedger, Traffic
+from clb.metering.counters import Traffic
+from clb.metering.ledgers import ListenerLedger, LiveConnection
 from clb.proxy.admission import NodeAdmission
 from clb.proxy.clock import Clock
 from clb.proxy.exchange import Exchange
@@ -217,11 +218,11 @@ class Lab:
         """The listener's sums as of now, open connections included."""
         return self._clb.call(self.ledger(listener).snapshot)
 
-    def rule_snapshot(self, listener: str, domain: str) -> RuleLedger:
-        """The sums of the first rule for a domain as of now, open exchanges included."""
+    def rule_sums(self, listener: str, domain: str) -> tuple[int, int, int]:
+        """Requests and HTTP bytes in and out of the first rule for a domain as of now, open exchanges included."""
         runtime = self.listeners[listener]
         rule = next(rule for rule in runtime.rules if rule.config.domain == domain)
-        return self._clb.call(runtime.rule_snapshot, rule)
+        return self._clb.call(lambda: (rule.requests, rule.billed_in, rule.billed_out))
 
     def observed(self, listener: str, client: Client) -> tuple[Relayed, Traffic]:
         """What the relay saw of a closed connection, and what clb's ledger says of it."""

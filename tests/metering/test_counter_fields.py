@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import pytest
 
 from clb.metering.cells import listener_key, rule_key, target_key
@@ -17,6 +20,7 @@ from clb.metering.counter_fields import (
     parent_of,
     stored_key,
 )
+from clb.proxy import admission, listener, request_gate
 from clb.proxy.proxy_protocol import BadProxyHeader
 from clb.tls.failures import REASONS
 
@@ -29,6 +33,21 @@ def test_every_error_has_a_counter() -> None:
     assert {BadProxyHeader.reason, "bad_request_line", "no_rule", "dial_refused", "internal"} < set(REFUSALS)
     assert {"dial_refused", "dial_timeout", "upstream_closed", "upstream_timeout"} < set(TARGET_FAILURES)
     assert REFUSALS[-1] == TARGET_FAILURES[-1] == UNKNOWN_REASON
+
+
+def test_every_word_of_those_who_let_clients_in_has_a_counter() -> None:
+    words = set()
+    for module in (admission, listener, request_gate):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Return) or (
+                isinstance(node, ast.Subscript) and "refused" in ast.unparse(node.value)
+            ):
+                value = node.value if isinstance(node, ast.Return) else node.slice
+                words |= {value.value} if isinstance(value, ast.Constant) and isinstance(value.value, str) else set()
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("_connection_refused", ".noted")):
+                words |= {each.value for each in node.args if isinstance(each, ast.Constant)}
+    assert len(words) > 10
+    assert {word for word in words if isinstance(word, str) and word} <= set(REFUSALS)
 
 
 @pytest.mark.parametrize("kind", Kind)

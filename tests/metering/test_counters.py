@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clb.metering.counters import ListenerLedger, RuleLedger, Traffic, after_abort
+from clb.metering.counters import Traffic, after_abort
 
 CLASSES = [field.name for field in fields(Traffic)]
 COUNTS = st.integers(0, 1 << 40)
@@ -81,82 +81,3 @@ def test_after_abort_always_adds_up(
     assert 0 <= after.overhead_out <= overhead
     # Nothing of the handshake is missing while anything behind it has arrived.
     assert after.handshake_out == handshake or after.billed_out == after.overhead_out == 0
-
-
-# --- a listener ---
-
-
-class Connection:
-    """One that is open, and has had so much traffic."""
-
-    def __init__(self, **classes: int) -> None:
-        self._traffic = Traffic(**classes)
-
-    def traffic(self) -> Traffic:
-        return self._traffic
-
-
-def test_snapshot_sums_open_and_closed() -> None:
-    ledger = ListenerLedger()
-    first, second = Connection(wire_in=10, billed_in=10), Connection(wire_in=5, billed_in=5)
-    ledger.opened(first)
-    ledger.opened(second)
-    assert ledger.connections == 2
-    assert ledger.snapshot() == Traffic(wire_in=15, billed_in=15)
-    ledger.ended(first, Traffic(wire_in=12, billed_in=12))
-    assert ledger.snapshot() == Traffic(wire_in=17, billed_in=17)
-    assert ledger.closed == Traffic(wire_in=12, billed_in=12)
-    # A snapshot is a copy: asking changes nothing.
-    ledger.snapshot().add(Traffic(wire_in=1000))
-    assert ledger.snapshot() == Traffic(wire_in=17, billed_in=17)
-    ledger.ended(second, second.traffic())
-    assert ledger.live == set()
-    assert ledger.closed == ledger.snapshot()
-    assert ledger.residuals == 0
-
-
-@pytest.mark.parametrize("traffic", [Traffic(wire_in=1), Traffic(wire_out=1), Traffic(billed_out=1)])
-def test_a_closed_connection_that_does_not_add_up_is_counted(traffic: Traffic) -> None:
-    ledger = ListenerLedger()
-    ledger.ended(Connection(), traffic)
-    assert ledger.residuals == 1
-
-
-@given(st.lists(st.tuples(st.booleans(), *[st.integers(0, 1000)] * 4), max_size=20))
-def test_no_byte_is_lost_between_open_and_closed(connections: list[tuple[bool, int, int, int, int]]) -> None:
-    ledger, total = ListenerLedger(), Traffic()
-    for is_over, *counts in connections:
-        classes = dict(zip(("wire_in", "billed_in", "wire_out", "billed_out"), counts, strict=True))
-        connection = Connection(**classes)
-        total.add(connection.traffic())
-        ledger.opened(connection)
-        if is_over:
-            ledger.ended(connection, connection.traffic())
-    assert ledger.snapshot() == total
-    assert ledger.connections == len(connections)
-
-
-# --- a rule ---
-
-
-class Exchange:
-    """One that is not over."""
-
-    billed_in = 3
-    billed_out = 40
-
-
-def test_rule_counts_exchanges_that_are_not_over_but_not_as_requests() -> None:
-    ledger = RuleLedger()
-    ledger.requests, ledger.billed_in, ledger.billed_out = 2, 10, 100
-    now = ledger.snapshot([Exchange(), Exchange()])
-    assert (now.requests, now.billed_in, now.billed_out) == (2, 16, 180)
-    assert (ledger.requests, ledger.billed_in, ledger.billed_out) == (2, 10, 100)
-
-
-@pytest.mark.parametrize(("unsent", "left"), [(0, 100), (40, 60), (100, 0), (500, 0)])
-def test_rule_gives_back_what_never_arrived(unsent: int, left: int) -> None:
-    ledger = RuleLedger()
-    ledger.billed_out = 100
-    ledger.take_back(unsent)
-    assert ledger.billed_out == left

@@ -11,7 +11,7 @@ from clb.config.models import Limits, Rule, Target, Timeouts
 from clb.errors import QueueFull
 from clb.http1.request import CHUNKED, read_request_head
 from clb.http1.response import read_response_head
-from clb.metering.counters import RuleLedger
+from clb.metering.ledgers import ListenerLedger, RuleLedger, TargetLedger
 from clb.proxy.clock import Clock
 from clb.proxy.exchange import Exchange
 from clb.proxy.rule import RuleRuntime
@@ -64,6 +64,7 @@ class RecordingPool:
     def __init__(self, name, log):
         self.label = name
         self.idle = []
+        self.ledger = TargetLedger()
         self.raced = 0
         self.is_full = False
         self._log = log
@@ -94,7 +95,7 @@ class RecordingConnection:
     forwarded_lines = b"X-Forwarded-Proto: https\r\n"
     scheme = b"https"
     server_name = None
-    has_whole_request = True
+    is_request_whole = True
     goes_on = True
     last_ledger = None
 
@@ -123,6 +124,7 @@ class RecordingConnection:
             timeouts=Timeouts(),
             limits=Limits(),
             next_request_id=lambda: b"id",
+            ledger=ListenerLedger(),
         )
 
     def request_id(self, request):
@@ -133,6 +135,9 @@ class RecordingConnection:
 
     def send_last(self, data):
         self.sent += bytes(data)
+
+    def has_whole_request(self):
+        return self.is_request_whole
 
     def may_go_on(self, request):
         return self.goes_on and request.keep_alive
@@ -165,7 +170,7 @@ def begin(connection, head=HEAD):
     """An exchange that has been offered to the first target."""
     request = read_request_head(head, 100)
     exchange = Exchange(connection, request, connection.clock.now(), len(head))
-    connection.has_whole_request = not request.content_length or request.content_length == CHUNKED
+    connection.is_request_whole = not request.content_length or request.content_length == CHUNKED
     exchange.begin()
     return exchange
 

@@ -67,7 +67,7 @@ def test_the_ledger_agrees_with_what_was_sent_and_read(serve, real_server, proto
     proxy.wait_until(lambda: not proxy.listener.connections)
     lines = proxy.log_lines(4)
     assert [line["request_length"] for line in lines] == [len(known), len(chunked), len(known), len(unknown)]
-    closed, rule_ = proxy.listener.ledger.closed, proxy.listener.rules[0].ledger
+    closed, rule_ = proxy.call(proxy.listener.ledger.snapshot), proxy.listener.rules[0]
     assert closed.billed_in == sum(line["request_length"] for line in lines)
     assert closed.billed_out == sum(line["bytes_sent"] for line in lines)
     assert (rule_.requests, rule_.billed_in) == (3, 2 * len(known) + len(chunked))

@@ -515,7 +515,7 @@ def test_everything_borrowed_is_given_back_once_in_whatever_order_things_happen(
     assert player.exchange.is_over
     assert len(connection.ended) == 1
     assert connection.counts() == NOTHING
-    assert connection.rule.ledger.requests == 1
+    assert connection.rule.requests == 1
     for upstream in player.made:
         # A connection that died is closed twice, which does no harm; one that is lent again is not closed.
         assert set(upstream.events) in ({"released"}, {"closed"})

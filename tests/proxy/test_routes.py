@@ -96,7 +96,7 @@ def test_a_rule_may_send_the_client_elsewhere(serve, redirect, path, status, loc
         assert (answer.status, answer.one(b"location")) == (status, location)
         assert answer.one(b"date").endswith(b" GMT")
     assert client.ask(path, "HEAD").status == status
-    assert proxy.listener.rules[0].ledger.requests == 3
+    assert proxy.listener.rules[0].requests == 3
 
 
 def test_a_redirect_to_the_very_same_url_is_no_loop(serve, servers):
