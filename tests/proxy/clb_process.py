@@ -142,7 +142,7 @@ class ClbProcess:
 
     def control(self) -> int:
         """Id of the control process; 0 while there is none."""
-        return ([0] + self._children("control process started", "control"))[-1]
+        return [0, *self._children("control process started", "control")][-1]
 
     def _children(self, event: str, name: str) -> list[int]:
         pids = [int(line.split(f" {name}=")[1].split()[0]) for line in self.lines if f": {event} " in line]
