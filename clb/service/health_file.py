@@ -55,7 +55,7 @@ class HealthFile:
             return {}
         try:
             return _read(json.loads(data, parse_constant=_refuse))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             _logger.warning("states of targets not read", extra=fields(file=str(self._path), error="damaged"))
             return {}
 
