@@ -288,12 +288,14 @@ class Assembly:
         self._publish()
 
     def _publish(self) -> None:
-        share = self._surroundings.node.share
         in_flight: dict[str, int] = {}
         for key, runtime in self.every_listener():
             in_flight[key] = in_flight.get(key, 0) + runtime.in_flight
-        for key, count in in_flight.items():
-            share.own[self._in_flight_at[key]] = count
+        own = self._surroundings.node.share.own
+        for key, place in tuple(self._in_flight_at.items()):
+            own[place] = in_flight.get(key, 0)
+            if key not in in_flight:
+                del self._in_flight_at[key]  # It is gone, and its row says so.
 
     # --- the end ---
 
@@ -313,15 +315,20 @@ class Assembly:
         """Whether nothing is left that was drained."""
         return not any(runtime.connections or runtime.has_open_sockets for _, runtime in self.every_listener())
 
-    def close(self) -> int:
-        """End everything at once; return how many connections are cut."""
+    def cut(self) -> int:
+        """End what still runs, in order where HTTP has an order for it; return how many connections that are."""
         cut = 0
         for _, runtime in self.every_listener():
             cut += len(runtime.connections)
+            runtime.cut()
+        return cut
+
+    def close(self) -> None:
+        """End everything at once."""
+        for _, runtime in self.every_listener():
             runtime.close()
         for pool in tuple(self._surroundings.node.pools):
             pool.close()
-        return cut
 
 
 def _targets_of(listener: str, rules: Iterable[RuleRuntime]) -> Iterator[tuple[str, Candidate[TargetPool]]]:

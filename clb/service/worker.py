@@ -47,6 +47,8 @@ EXIT_REFUSED = 1
 EVENTS_PER_SECOND = 5
 """Log lines a second for each reason that a stranger can cause; the rest are counted and told of in one line."""
 _DRAIN_STEP_S = 0.05
+_GOODBYE_S = 0.05
+"""So long the last words of connections that are cut have to get out."""
 
 _logger = logging.getLogger(__name__)
 
@@ -162,7 +164,9 @@ class Worker:
     async def _end(self) -> None:
         self._renewal.stop()
         self._sweep.stop()
-        cut = self._assembly.close()
+        cut = self._assembly.cut()
+        await asyncio.sleep(_GOODBYE_S if cut else 0)
+        self._assembly.close()
         await asyncio.sleep(0)  # Let the transports tell that they are gone, so that their bytes are counted.
         self._events.flush()
         self._surroundings.access_log.close()

@@ -11,6 +11,8 @@ from raw_client import Client, request
 from real_server import OK, WAIT_S, RealServer
 from test_tunnel import SWITCHING, UPGRADE
 
+from clb.metering.cells import ListenerField, TargetField
+from clb.proxy.node_share import NodeShare
 from clb.proxy.pool import TargetPool
 
 
@@ -607,3 +609,31 @@ def test_an_unchanged_configuration_changes_nothing(serve, servers):
     proxy.reload(targets=[servers["a"].port])
     assert [one is other for one, other in zip(before, proxy.call(objects), strict=True)] == [True] * 5
     assert bodies(client, 1) == "a"
+
+
+# --- what others see of it ---
+
+
+def test_requests_under_way_are_shown_until_they_are_over(serve, servers, held):
+    """Also those of a listener and a target that are removed: whoever looks sees the drain go on."""
+    server, may_answer = held
+    https = {"protocol": "https", "targets": [servers["a"].port]}
+    http = {"protocol": "http", "port": 80, "targets": [server.port]}
+    share, target = NodeShare.alone(), f"lb/http shop.example.com/ 127.0.0.1:{server.port}"
+    places = share.place("lb/http", ListenerField.IN_FLIGHT), share.place(target, TargetField.IN_FLIGHT)
+    proxy = serve(listeners=[https, http], share=share)
+
+    def shown():
+        return [share.own[place] for place in places]
+
+    client = proxy.connect("http")
+    client.send(request())
+    proxy.wait_until(lambda: shown() == [1, 1])
+    proxy.reload(listeners=[https])
+    server.wait_for(lambda: len(server.conversations) == 1)
+    proxy.wait_until(lambda: bool(proxy.assembly.draining.targets))
+    assert proxy.call(shown) == [1, 1]
+    may_answer.set()
+    assert client.read_answer().status == 200
+    proxy.wait_until(lambda: not proxy.assembly.draining)
+    proxy.wait_until(lambda: shown() == [0, 0])

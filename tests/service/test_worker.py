@@ -10,6 +10,7 @@ import pytest
 from live_proxy import rule, site
 from raw_client import request
 from real_server import OK, WAIT_S, RealServer
+from test_tunnel import SWITCHING, UPGRADE
 from workers import Workers, hear
 
 
@@ -312,3 +313,20 @@ def test_changes_are_for_those_who_serve_on(start, connect, held):
     assert client.read_answer().status == 200
     assert workers.wait() == 0
     assert hear(workers.channels[0], "drained", "prepared")["type"] == "drained"
+
+
+def test_a_tunnel_is_ended_in_order_when_the_time_of_a_drain_is_up(start, connect, closing):
+    def tunnel(conversation):
+        conversation.read_head()
+        conversation.send(SWITCHING)
+        conversation.read_to_end()
+
+    server = closing.enter_context(RealServer(script=tunnel))
+    workers = start(targets=[server.port])
+    workers.change(node={"drain_timeout": "100ms"}, targets=[server.port])
+    client = connect(workers)
+    client.send(request("/chat", fields=UPGRADE))
+    assert client.read_answer().status == 101
+    drain_by_message(workers)
+    assert client.read_to_end() == b""
+    assert workers.wait() == 0
