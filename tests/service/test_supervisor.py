@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -276,4 +277,23 @@ def test_workers_become_the_user_and_cannot_rise_again(start, tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a process namespace")
 def test_as_process_1_it_reaps_and_drains(start):
     clb = start(prefix=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
+    (first,) = children(clb.pid)
+    assert numbers_of(first)[-1] == 1
     assert answers(clb) == [200] * 8
+    # A process that nobody of clb's knows, and whose parent ends before it does.
+    inside = ["nsenter", "--target", str(first), "--pid", "--mount", "sh", "-c", "sleep 0.5 >/dev/null 2>&1 & echo $!"]
+    number = int(subprocess.run(inside, capture_output=True, text=True, check=True).stdout)
+    (orphan,) = (pid for pid in children(first) if numbers_of(pid)[-1] == number)
+    wait_until(lambda: is_gone(orphan), "a zombie is still there")
+    os.kill(first, signal.SIGTERM)
+    assert clb.wait() == 0
+
+
+def children(pid):
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def numbers_of(pid):
+    """Ids of a process in all namespaces that it is in, the innermost last."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid:"))
+    return [int(text) for text in line.split()[1:]]
