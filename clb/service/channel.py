@@ -46,6 +46,7 @@ class Channel:
         self._sock = sock
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self._ahead: list[int] = []
+        self._has_lost_files = False
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -98,6 +99,8 @@ class Channel:
     def receive(self) -> tuple[Message, list[int]] | None:
         """Return the next message and its descriptors, which are the caller's to close; None if there is none yet.
 
+        If this process had no room for the descriptors, the message is `lost{of, version}`: what it was, without them.
+
         Raises:
             ChannelClosed: there will be none any more.
         """
@@ -114,7 +117,10 @@ class Channel:
                 raise ChannelClosed(f"more than {MAXIMUM_FILES} descriptors for one message")
             if data != _FILES_AHEAD:
                 files, self._ahead = self._ahead, []
-                return _parse(data, files), files
+                if not self._has_lost_files:
+                    return _parse(data, files), files
+                self._has_lost_files = False
+                return _without_files(data, files), []
 
     def close(self) -> None:
         """End it; what waits is lost."""
@@ -153,10 +159,11 @@ class Channel:
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 files.frombytes(content[: len(content) - len(content) % files.itemsize])
-        # Lost descriptors (the process has no room for more) leave a message that means something else.
-        if not data or flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+        if not data or flags & socket.MSG_TRUNC:
             _close_all(files)
-            raise ChannelClosed("descriptors were lost" if data else "the other side is gone")
+            raise ChannelClosed("a packet that is too long" if data else "the other side is gone")
+        if flags & socket.MSG_CTRUNC:
+            self._has_lost_files = True
         return data, list(files)
 
 
@@ -172,6 +179,13 @@ def _parse(data: bytes, files: list[int]) -> Message:
         _close_all(files)
         raise ChannelClosed("a message without a type")
     return message
+
+
+def _without_files(data: bytes, files: list[int]) -> Message:
+    """Who is short of descriptors has other things to do than what the message asked for."""
+    _close_all(files)
+    told = _parse(data, []) if data != _IN_MEMORY_FILE else {}
+    return {"type": "lost", "of": told.get("type", ""), "version": told.get("version", 0)}
 
 
 def _memory_file(data: bytes) -> int:

@@ -45,6 +45,8 @@ class Reactor:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.now = clock
+        self.on_fault: Callable[[Exception], None] | None = None
+        """What becomes of an exception that a callback lets out; by default it goes on to the caller of `turn`."""
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
@@ -81,12 +83,20 @@ class Reactor:
                 continue
             readable, writable = key.data
             if events & selectors.EVENT_WRITE and writable is not None:
-                writable()
+                self._call(writable)
             elif events & selectors.EVENT_READ:
-                readable()
+                self._call(readable)
         now = self.now()
         while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2].fire()
+            self._call(heapq.heappop(self._timers)[2].fire)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception as fault:
+            if self.on_fault is None:
+                raise
+            self.on_fault(fault)
 
     def close(self) -> None:
         """End all watches."""

@@ -24,6 +24,7 @@ from clb.service.loading import Loaded, NotLoaded
 from clb.service.node import Node, Table, log_warnings
 from clb.service.sockets import Sockets, bind
 from clb.service.start_error import StartError, cannot_bind
+from clb.service.state import prepare_access_log
 from clb.service.watching import FileWatch
 
 _logger = logging.getLogger(__name__)
@@ -208,9 +209,13 @@ class _Application:
         """Get what can only be had or not.
 
         Raises:
-            StartError: a socket cannot be bound; nothing has changed.
+            StartError: a socket cannot be bound or the log not be opened; nothing has changed.
         """
         node, loaded = self._node, self._loaded
+        try:
+            prepare_access_log(loaded.node.access_log, node.credentials)
+        except OSError as error:
+            raise StartError(f"{loaded.node.access_log}: {error.strerror}") from error
         self._table = self._table_for(loaded)
         is_generation = self._table is not node.table or node.bases.missing(loaded.bases)
         slots = loaded.node.workers if is_generation else min(loaded.node.workers, self._slots_before)

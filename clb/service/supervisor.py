@@ -86,6 +86,7 @@ class Supervisor:
         self._crew.to_control = self._control.say
         self._control.on_gone = self._control_gone
         self._reloader.on_idle = self._tell_ready
+        self._node.reactor.on_fault = self._met_fault
 
     def run(self) -> int:
         """Serve until a signal ends it.
@@ -186,6 +187,12 @@ class Supervisor:
         if self._node.phase is Phase.SERVING and active is not None:
             serving = f"{len(active.listeners)} listeners, {len(self._crew.slots)} workers"
             self._node.notifier.ready(f"serving version {active.version}: {serving}")
+
+    def _met_fault(self, fault: Exception) -> None:
+        """A defect in what we did. It must not take the workers with it, once there are any that serve."""
+        if self._node.phase is Phase.STARTING and not self._inheritance.workers():
+            raise fault
+        _logger.error("the supervisor met a defect and goes on", exc_info=fault)
 
     # --- end ---
 

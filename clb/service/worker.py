@@ -231,6 +231,12 @@ class Worker:
     def _reopen_logs(self, message: Message, files: list[int]) -> None:
         self._surroundings.access_log.reopen()
 
+    def _lost(self, message: Message, files: list[int]) -> None:
+        """There was no room for the descriptors that came with it."""
+        if message["of"] == "prepare":
+            error = "a worker has no descriptors left; raise the limit of open files"
+            self._send({"type": "refused", "version": message["version"], "error": error})
+
     def _ping(self, message: Message, files: list[int]) -> None:
         draining = self._assembly.draining.targets
         self._send(
@@ -250,6 +256,7 @@ class Worker:
         "health": _told_of_health,
         "reopen_logs": _reopen_logs,
         "ping": _ping,
+        "lost": _lost,
     }
 
 

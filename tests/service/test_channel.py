@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 
 import pytest
@@ -110,6 +111,28 @@ def test_who_never_reads_is_given_up(ends):
 
     with pytest.raises(ChannelClosed, match="not been read"):
         send_many()
+
+
+@pytest.mark.parametrize("count", [3, FILES_IN_A_PACKET + 3])
+@pytest.mark.parametrize("size", [10, INLINE_BYTES + 1], ids=["inline", "memory_file"])
+def test_files_for_which_there_is_no_room_do_not_end_the_channel(ends, files, count, size):
+    one, other = ends
+    one.send({"type": "prepare", "version": 7, "filling": "x" * size}, files(count))
+    one.send({"type": "next"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = os.dup(0)
+    os.close(highest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        message, received = other.receive()
+        assert os.dup(0) == highest  # None is left open.
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.close(highest)
+    assert (message["type"], received) == ("lost", [])
+    if size == 10:
+        assert (message["of"], message["version"]) == ("prepare", 7)
+    assert other.receive() == ({"type": "next"}, [])
 
 
 def test_the_end_of_the_other_side_is_told_after_what_it_sent(ends):

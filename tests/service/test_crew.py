@@ -228,6 +228,17 @@ def test_a_socket_that_cannot_be_bound_changes_nothing(start, real_server):
     assert count(clb, "worker heard prepare") == 0
 
 
+def test_an_access_log_that_cannot_be_made_changes_nothing(start, tmp_path):
+    clb = start()
+
+    def move(document):
+        document["node"]["access_log"] = {"path": str(tmp_path / "nowhere" / "access.log"), "format": "json"}
+
+    assert "reload refused" in reload(clb, move)
+    assert count(clb, "nowhere/access.log: No such file or directory") == 1
+    assert count(clb, "worker heard prepare") == 0
+
+
 def test_when_bases_run_out_other_workers_take_over(start, tell):
     tell("spares", "0")
     clb = start()

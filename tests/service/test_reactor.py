@@ -82,6 +82,22 @@ def test_a_watch_that_another_one_ends_is_not_called(reactor):
             os.close(descriptor)
 
 
+def test_a_fault_of_a_callback_goes_to_the_caller_or_to_who_wants_it(reactor):
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    faults = []
+    reactor.after(0.0, lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        turn(reactor)
+    reactor.on_fault = faults.append
+    reactor.after(0.0, lambda: 1 // 0)
+    reactor.watch(reader, lambda: (reactor.forget(reader), {}["x"]))
+    turn(reactor, 2)
+    assert [type(fault) for fault in faults] == [KeyError, ZeroDivisionError]
+    os.close(reader)
+    os.close(writer)
+
+
 # --- links ---
 
 
