@@ -330,3 +330,13 @@ def test_a_tunnel_is_ended_in_order_when_the_time_of_a_drain_is_up(start, connec
     drain_by_message(workers)
     assert client.read_to_end() == b""
     assert workers.wait() == 0
+
+
+def test_a_change_without_its_files_is_refused(start, connect, real_server):
+    workers = start(targets=[real_server.port])
+    workers.say({"type": "lost", "of": "snapshot", "version": 8})
+    workers.say({"type": "lost", "of": "prepare", "version": 9})
+    refused = workers.hear("refused")[0]
+    assert refused["version"] == 9
+    assert "descriptors" in refused["error"]
+    assert connect(workers).ask().status == 200
