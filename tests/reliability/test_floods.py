@@ -39,7 +39,9 @@ class Site:
         self, material: TlsMaterial, folder: Path, stack: ExitStack, nofile: int = 0, **limits: object
     ) -> None:
         server, _ = stack.enter_context(program("flood_server.py"))
-        keys = {"rules": [rule(int(server))], "limits": {**LIMITS, **limits}, "timeouts": TIMEOUTS}
+        # Who asks for a host that nobody has comes to the default domain, and finds nothing there.
+        rules = [rule(int(server), default=False), rule(int(server), domain="default.example.com", url="=/only")]
+        keys = {"rules": rules, "limits": {**LIMITS, **limits}, "timeouts": TIMEOUTS}
         prefix = ("prlimit", f"--nofile={nofile}:{nofile}") if nofile else ()
         listeners = [{"protocol": "https", **keys}, {"protocol": "http", "port": 80, **keys}]
         self.clb = stack.enter_context(ClbProcess(material, folder, prefix=prefix, listeners=listeners))
