@@ -242,6 +242,7 @@ def _replace(path: Path, old_descriptor: int, header: Header, values: Values) ->
         new.rename(path)
     except OSError:
         os.close(descriptor)
+        new.unlink()
         raise
     os.close(old_descriptor)
     return file
@@ -266,7 +267,9 @@ def compact(file: CounterFile, in_use: Collection[tuple[Kind, str]]) -> CounterF
             assert record is not None  # the old one had room
             record[:] = array("Q", counters)
         return new
-    return _replace(file.path, file._descriptor, file.header, kept)
+    new = _replace(file.path, file._descriptor, file.header, kept)
+    file._descriptor = -1
+    return new
 
 
 def _fold(kept: Values, used: set[tuple[Kind, str]], kind: Kind, key: str, counters: list[int]) -> None:

@@ -4,7 +4,8 @@ Owns:      following the files of a directory as they grow, come and are replace
 Elsewhere: writing them (counter_file.py), the layout (counter_format.py), the names (counter_fields.py).
 
 A number is one load of the machine, so none is torn; numbers of one record are read within a microsecond or so, but
-not as of one instant. All of them only grow, so no sum of them ever falls while the files are there.
+not as of one instant. All of them only grow, so no sum of them ever falls while the files are there. Most records do
+not change from one look to the next: they are found by comparing bytes, and sums are carried on.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,26 +35,34 @@ from clb.metering.lanes import lane_sums, versions
 
 Counts = dict[str, int]
 """Counters by name (`FIELDS`)."""
+_BLOCK = 64
+"""So many records are compared at once."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over all files, by name; what was never counted is not there."""
+    """Sums over all files, by name. They are carried on by the next `read`."""
 
-    node: Counts = field(default_factory=dict)
-    listeners: dict[str, Counts] = field(default_factory=dict)
+    node: Counts
+    listeners: dict[str, Counts]
     """Their `requests_...` have those of their rules in them."""
-    rules: dict[str, Counts] = field(default_factory=dict)
+    rules: dict[str, Counts]
     """What their targets answered is in them: requests and HTTP bytes."""
-    targets: dict[str, Counts] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    targets: dict[str, Counts]
+    faults: list[str]
     """Files that could not be read, and why."""
 
 
 class FileView:
-    """One file, followed: what is read again is what may have changed."""
+    """One file, followed."""
 
     def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            OSError: it cannot be read.
+            BadCounterFile: it is no counter file of this version.
+        """
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             status = os.fstat(descriptor)
@@ -65,14 +74,18 @@ class FileView:
         self._descriptor = descriptor
         self._map = mmap.mmap(descriptor, HEADER_BYTES, access=mmap.ACCESS_READ)
         self._places: list[Place] = []
+        """In the order of the file."""
         self._walked_to: list[int] = []
         """For each segment, where its records ended when it was looked at."""
+        self._seen = b""
+        """The file as it was at the last look. Copied as bytes, so for a comparison only: numbers may be torn."""
+        self._values: list[Sequence[int]] = []
 
     def follow(self) -> None:
         """Find records that have been made since the last time.
 
         Raises:
-            BadCounterFile: something is there that is no record.
+            BadCounterFile: something is there that is no record; those before it were found.
         """
         size = self._map.size()
         if size > len(self._map):
@@ -86,21 +99,45 @@ class FileView:
                 self._places.append(place)
                 self._walked_to[number] = place.end
 
-    def records(self) -> Iterator[tuple[Kind, str, tuple[int, ...]]]:
-        """Return every record's counters as of now, in the order of `header.fields`."""
-        for place in self._places:
-            words = _words(place.count)
-            values = words.unpack_from(self._map, place.counters_at)
-            if place.kind is Kind.LANES:
-                again = words.unpack_from(self._map, place.counters_at)
-                while versions(values) != versions(again):  # A connection took a lane over in between.
-                    values, again = again, words.unpack_from(self._map, place.counters_at)
-            yield place.kind, place.key, values
+    def growth(self) -> Iterator[tuple[Kind, str, Sequence[int]]]:
+        """Return what has grown since the last call, and by how much: counters in the order of `header.fields`.
+
+        Lanes are added up, in the order of `WIRE`. What is new is there even if it is all zeros.
+        """
+        now, seen = self._map[:], self._seen
+        for first in range(0, len(self._places), _BLOCK):
+            block = self._places[first : first + _BLOCK]
+            start, end = block[0].counters_at, block[-1].end
+            if first + len(block) <= len(self._values) and now[start:end] == seen[start:end]:
+                continue
+            for number, place in enumerate(block, first):
+                if number == len(self._values):
+                    self._values.append((0,) * (len(WIRE) if place.kind is Kind.LANES else place.count))
+                elif now[place.counters_at : place.end] == seen[place.counters_at : place.end]:
+                    continue
+                before, values = self._values[number], self._read(place)
+                self._values[number] = values
+                yield place.kind, place.key, [new - old for new, old in zip(values, before, strict=True)]
+        self._seen = now
+
+    def forget(self) -> None:
+        """Take everything for new."""
+        self._seen, self._values = b"", []
 
     def close(self) -> None:
         """Let go of the file."""
         self._map.close()
         os.close(self._descriptor)
+
+    def _read(self, place: Place) -> Sequence[int]:
+        words = _words(place.count)
+        values = words.unpack_from(self._map, place.counters_at)
+        if place.kind is not Kind.LANES:
+            return values
+        again = words.unpack_from(self._map, place.counters_at)
+        while versions(values) != versions(again):  # A connection took a lane over in between.
+            values, again = again, words.unpack_from(self._map, place.counters_at)
+        return lane_sums(values)
 
 
 class CounterReader:
@@ -109,84 +146,78 @@ class CounterReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._views: dict[str, FileView] = {}
+        self._summed: list[FileView] = []
+        self._tables: dict[Kind, dict[str, Counts]] = {kind: {} for kind in Kind}
         self.faults: list[str] = []
 
     def files(self) -> list[FileView]:
-        """Return the files that are there now; `faults` says which of them cannot be read, and why."""
+        """Return the files that are there now; `faults` says what of them cannot be read, and why."""
         self.faults = []
         try:
             paths = sorted(path for path in self._directory.iterdir() if path.suffix == SUFFIX)
         except OSError as error:
             self.faults.append(f"{self._directory}: {error.strerror}")
-            return []
+            paths = []
         for name in self._views.keys() - {path.name for path in paths}:
             self._views.pop(name).close()
-        views = []
-        for path in paths:
-            try:
-                view = self._view(path)
-            except (OSError, BadCounterFile) as error:
-                self.faults.append(f"{path}: {error}")
-                continue
-            if view is not None:
-                views.append(view)
-        return views
+        return [view for path in paths if (view := self._view(path)) is not None]
 
     def read(self) -> Totals:
         """Add everything up."""
-        tables: dict[Kind, dict[str, Counts]] = {kind: {} for kind in Kind}
-        for view in self.files():
-            for kind, key, values in view.records():
+        views = self.files()
+        if views != self._summed:
+            self._summed, self._tables = views, {kind: {} for kind in Kind}
+            for view in views:
+                view.forget()
+        for view in views:
+            for kind, key, growth in view.growth():
                 if kind is Kind.LANES:
-                    values, key = tuple(lane_sums(values)), parent_of(kind, key)
-                    _add(tables[Kind.LISTENER], key, WIRE, values)
+                    self._add(Kind.LISTENER, parent_of(kind, key), zip(WIRE, growth, strict=True))
                 else:
-                    _add(tables[kind], key, view.header.fields[kind], values)
-        for kind in ROLLED_UP:
-            _roll_up(tables, kind)
-        return Totals(
-            tables[Kind.NODE].get(NODE, {}),
-            tables[Kind.LISTENER],
-            tables[Kind.RULE],
-            tables[Kind.TARGET],
-            self.faults,
-        )
+                    self._add(kind, key, zip(view.header.fields[kind], growth, strict=True))
+        tables = self._tables
+        node = tables[Kind.NODE].get(NODE, {})
+        return Totals(node, tables[Kind.LISTENER], tables[Kind.RULE], tables[Kind.TARGET], self.faults)
 
     def close(self) -> None:
         """Let go of all files."""
         while self._views:
             self._views.popitem()[1].close()
+        self._summed = []
 
     def _view(self, path: Path) -> FileView | None:
-        status = path.stat()
-        if not status.st_size:
-            return None  # A worker is about to fill it.
-        view = self._views.get(path.name)
-        if view is None or view.identity != (status.st_dev, status.st_ino):
-            if view is not None:
-                self._views.pop(path.name).close()
-            view = self._views[path.name] = FileView(path)
-        view.follow()
+        try:
+            status = path.stat()
+            if not status.st_size:
+                return None  # A worker is about to fill it.
+            view = self._views.get(path.name)
+            if view is None or view.identity != (status.st_dev, status.st_ino):
+                if view is not None:
+                    self._views.pop(path.name).close()
+                view = self._views[path.name] = FileView(path)
+        except (OSError, BadCounterFile) as error:
+            self.faults.append(f"{path}: {error}")
+            return None
+        try:
+            view.follow()
+        except BadCounterFile as error:
+            self.faults.append(f"{path}: {error}")
         return view
 
-
-def _add(table: dict[str, Counts], key: str, names: tuple[str, ...], values: tuple[int, ...]) -> None:
-    counts = table.get(key)
-    if counts is None:
-        table[key] = dict(zip(names, values, strict=True))
-        return
-    for name, value in zip(names, values, strict=True):
-        counts[name] = counts.get(name, 0) + value
-
-
-def _roll_up(tables: dict[Kind, dict[str, Counts]], kind: Kind) -> None:
-    """Add what is counted once, below, to rules or to listeners."""
-    above = Kind(kind - 1)
-    for key, counts in tables[kind].items():
-        for name in ROLLED_UP[kind]:
-            if value := counts.get(name, 0):
-                parent = tables[above].setdefault(parent_of(kind, key), dict.fromkeys(FIELDS[above], 0))
-                parent[name] = parent.get(name, 0) + value
+    def _add(self, kind: Kind, key: str, growth: Iterable[tuple[str, int]]) -> None:
+        """Add to a name's counts, and what is counted once, below, to those of its rule and listener."""
+        counts = self._tables[kind].get(key)
+        if counts is None:
+            counts = self._tables[kind][key] = dict.fromkeys(FIELDS[kind], 0)
+        belongs_above = ROLLED_UP.get(kind, ())
+        above: list[tuple[str, int]] = []
+        for name, more in growth:
+            if more:
+                counts[name] = counts.get(name, 0) + more
+                if name in belongs_above:
+                    above.append((name, more))
+        if above:
+            self._add(Kind(kind - 1), parent_of(kind, key), above)
 
 
 @lru_cache(maxsize=64)

@@ -101,9 +101,13 @@ class Ledgers:
                     yield Kind.LANES, lanes_key(key, number)
 
     def _new_lanes(self, key: str, ledger: ListenerLedger) -> dict[int, memoryview]:
-        return {
-            id(old): new for number, old in enumerate(ledger.lanes) if (new := self._lanes(key, number)) is not None
-        }
+        moved = {}
+        for number, old in enumerate(ledger.lanes):
+            new = self._lanes(key, number)
+            if new is not None:
+                new[:] = old  # Those that had found no room before are not in it yet.
+                moved[id(old)] = new
+        return moved
 
     def _kept(self, kind: Kind, key: str) -> memoryview:
         record = self._file.record(kind, key)

@@ -7,6 +7,7 @@ import inspect
 
 import pytest
 
+from clb.errors import ClbError
 from clb.metering.cells import listener_key, rule_key, target_key
 from clb.metering.counter_fields import (
     FIELDS,
@@ -17,6 +18,7 @@ from clb.metering.counter_fields import (
     TARGET_FAILURES,
     UNKNOWN_REASON,
     Kind,
+    _reasons_below,
     parent_of,
     stored_key,
 )
@@ -32,6 +34,8 @@ def test_every_reason_of_a_failed_handshake_has_a_counter() -> None:
 def test_every_error_has_a_counter() -> None:
     assert {BadProxyHeader.reason, "bad_request_line", "no_rule", "dial_refused", "internal"} < set(REFUSALS)
     assert {"dial_refused", "dial_timeout", "upstream_closed", "upstream_timeout"} < set(TARGET_FAILURES)
+    # Whatever was imported before: an error that is defined elsewhere is named, not found.
+    assert BadProxyHeader.reason not in set(_reasons_below(ClbError)) < set(REFUSALS)
     assert REFUSALS[-1] == TARGET_FAILURES[-1] == UNKNOWN_REASON
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from clb.metering import ledger_registry
+from clb.metering.counter_reader import CounterReader
+from clb.metering.counters import Traffic
 from clb.metering.ledger_registry import Ledgers, ledgers_in, ledgers_in_memory
 
 
@@ -87,3 +89,74 @@ def test_a_crowded_file_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def _full(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+class Connection:
+    """One that is open and stores what it has."""
+
+    wire_in = billed_in = wire_out = billed_out = handshake_in = handshake_out = 0
+    lanes = memoryview(b"")
+    lane_at = 0
+
+    def passes(self, size: int) -> None:
+        self.wire_in += size
+        self.store()
+
+    def store(self) -> None:
+        self.lanes[self.lane_at] = self.wire_in
+
+    def traffic(self) -> Traffic:
+        return Traffic(wire_in=self.wire_in, overhead_in=self.wire_in)
+
+
+@pytest.mark.parametrize("had_room", [True, False], ids=["lanes in the file", "lanes in memory before"])
+def test_connections_go_on_counting_in_a_compacted_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, had_room: bool
+) -> None:
+    ledgers = ledgers_in(tmp_path, quiet)
+    really = type(ledgers._file).record
+    if not had_room:
+        monkeypatch.setattr(
+            type(ledgers._file), "record", lambda self, kind, key: None if key == "lb/l 0" else really(self, kind, key)
+        )
+    listener, before, after = ledgers.listener("lb/l"), Connection(), Connection()
+    for _ in range(3):  # The lane has been in more than one hand.
+        closed = Connection()
+        listener.opened(closed)
+        closed.passes(10)
+        listener.ended(closed, closed.traffic())
+    listener.opened(before)
+    before.passes(5)
+    monkeypatch.undo()
+    for number in range(30):
+        ledgers.rule(f"lb/l gone{number}/")
+    monkeypatch.setattr(type(ledgers._file), "is_crowded", True)
+    ledgers.make_room()
+    before.passes(2)
+    listener.opened(after)
+    after.passes(1)
+    assert listener.snapshot().wire_in == 38
+    reader = CounterReader(tmp_path)
+    assert reader.read().listeners["lb/l"]["wire_in"] == 38
+    reader.close()
+    ledgers.close()
+
+
+def test_where_there_is_no_room_either_connections_keep_their_lanes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ledgers = ledgers_in(tmp_path, quiet)
+    really = type(ledgers._file).record
+    monkeypatch.setattr(
+        type(ledgers._file), "record", lambda self, kind, key: None if key == "lb/l 0" else really(self, kind, key)
+    )
+    listener, connection = ledgers.listener("lb/l"), Connection()
+    listener.opened(connection)
+    connection.passes(5)
+    for number in range(30):
+        ledgers.rule(f"lb/l gone{number}/")
+    monkeypatch.setattr(type(ledgers._file), "is_crowded", True)
+    ledgers.make_room()
+    connection.passes(2)
+    assert listener.snapshot().wire_in == 7
+    ledgers.close()
