@@ -80,6 +80,7 @@ class _ControlProcess:
             lambda: self._link.send({"type": "health"}),
             time.time,
             file=HealthFile(start.state_dir, time.time),
+            ejections=self._node.ejections,
         )
         self._node.health = self._prober
         self._token = AdminToken(start.state_dir)

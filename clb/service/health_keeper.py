@@ -8,7 +8,7 @@ Shell:     in the control process, called between two steps of the loop; makes n
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,12 +54,14 @@ class HealthKeeper:
         events: EventHistory,
         changed: Callable[[], None],
         file: HealthFile | None,
+        ejections: Counter[str] | None = None,
     ) -> None:
         self._cells = cells
         self._clocks = clocks
         self._events = events
         self._changed = changed
         self._file = file
+        self._ejections = Counter[str]() if ejections is None else ejections
         self._rules: dict[str, KeptRule] = {}
         self._is_first = True
         self._is_saved = True
@@ -201,6 +203,9 @@ class HealthKeeper:
         for change in changes:
             self._cells.write(target_key(key, change.identity), rule.health.targets[change.identity])
             self._note(rule, change)
+            # One that a check had out already, or that was restored, is not ejected again by that.
+            if change.after is State.EJECTED and change.before is not None and change.before.takes_work:
+                self._ejections[target_key(key, change.identity)] += 1
             if is_told:
                 self._tell(target_key(key, change.identity), change)
         if rule.health.is_all_out != rule.was_all_out:

@@ -13,7 +13,7 @@ import math
 import random
 import resource
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -83,6 +83,7 @@ class Prober:
         wall: Callable[[], float],
         *,
         file: HealthFile | None = None,
+        ejections: Counter[str] | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,7 +92,7 @@ class Prober:
         self._changed = changed
         self._wall = wall
         self._uniform = uniform
-        self._keeper = HealthKeeper(HealthCells(cells, clocks), clocks, events, self._notify, file)
+        self._keeper = HealthKeeper(HealthCells(cells, clocks), clocks, events, self._notify, file, ejections)
         self._clocks = clocks
         self._watches: dict[Question, _Watch] = {}
         self._questions: dict[tuple[str, str], Question] = {}

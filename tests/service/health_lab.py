@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class Node:
         """How much later it is than it is."""
         self.events = EventHistory(self.wall)
         self.notices = 0
+        self.ejections = Counter[str]()
         self.file: HealthFile | None = None
         self._rules = rules
 
@@ -99,7 +101,14 @@ class Node:
 
     async def _play(self, script: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
         self.prober = Prober(
-            self.cells, self.answers, self.events, self._notice, self.wall, file=self.file, steady=self.steady
+            self.cells,
+            self.answers,
+            self.events,
+            self._notice,
+            self.wall,
+            file=self.file,
+            ejections=self.ejections,
+            steady=self.steady,
         )
         self.configure(*self._rules)
         self.prober.start()

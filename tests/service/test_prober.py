@@ -12,7 +12,7 @@ from real_server import OK, RealServer
 
 from clb.config.rules import HealthCheck
 from clb.health.windows import longest_wait_s, time_to_detect_s, time_to_return_s
-from clb.metering.cells import TargetField
+from clb.metering.cells import TargetField, target_key
 from clb.service import prober as prober_module
 from clb.service.probe import Answer, Checker, Question
 
@@ -336,6 +336,28 @@ def test_an_ejection_and_its_end_reach_the_workers():
         assert [change.cause for change in node.report(1).changes][-1] == "its ejection is over"
 
     Node(rule(1, 2, passive={"ejection": "200ms"})).play(script)
+
+
+def test_ejections_are_counted_and_what_only_looks_like_one_is_not():
+    key = target_key(RULE, "127.0.0.1:1")
+
+    async def eject(node):
+        await node.until(lambda: node.state(1) == node.state(2) == "healthy")
+        node.suspect(1)
+        node.suspect(1)  # The other worker has seen it as well.
+        assert node.ejections == {key: 1}
+        node.answers.bad(1)
+        await node.until_state(1, "unhealthy")
+        node.answers.good(1)
+        await node.until_state(1, "ejected")
+        assert node.ejections == {key: 1}
+
+    async def see(node):
+        assert node.state(1) == "ejected"
+        assert not node.ejections
+
+    one = Node(rule(1, 2, passive={"ejection": "60s"})).play(eject)
+    Node(rule(1, 2, passive={"ejection": "60s"}), cells=one.cells, rows=one.rows).play(see)
 
 
 def test_why_a_target_is_not_ejected_is_told():
