@@ -97,6 +97,7 @@ class _ControlProcess:
         self._prober.start()
         ticking = asyncio.create_task(self._tick())
         _logger.info("management serves", extra=fields(**_where(outline)))
+        self._link.send({"type": "ready"})  # From now on there is something to end in order.
         await self._end.wait()
         ticking.cancel()
         await self._prober.stop()

@@ -52,8 +52,8 @@ class HealthCells:
         since = record.serves_since if record.state.takes_work else record.since
         until = record.ejected_until
         # The state comes last: a worker that reads between two of these is told to read again.
-        own[place + TargetField.SINCE_MS] = int(to_wall(since) * 1000)
-        own[place + TargetField.UNTIL_MS] = int(to_wall(until) * 1000) if until is not None else 0
+        own[place + TargetField.SINCE_MS] = round(to_wall(since) * 1000)
+        own[place + TargetField.UNTIL_MS] = round(to_wall(until) * 1000) if until is not None else 0
         own[place + TargetField.EJECTIONS] = record.ejections
         own[place + TargetField.STATE] = record.state
 

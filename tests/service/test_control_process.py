@@ -45,6 +45,8 @@ class Supervisor:
         self.identity = write_identity(identity) if identity is not None else None
         self.replies: dict[str, dict[str, object]] = {"processes": {"ok": True, "processes": list(WORKERS)}}
         self.asked: list[str] = []
+        self.heard: list[str] = []
+        """Kinds of messages."""
         self.start = ControlStart(
             version=1,
             channel=theirs,
@@ -75,7 +77,10 @@ class Supervisor:
                 received = self.channel.receive()
             except ChannelClosed:
                 return
-            if received is None or received[0]["type"] != "request":
+            if received is None:
+                continue
+            self.heard.append(received[0]["type"])
+            if received[0]["type"] != "request":
                 continue
             self.asked.append(received[0]["what"])
             if (reply := self.replies.get(received[0]["what"])) is not None:
@@ -125,6 +130,11 @@ def test_it_learns_of_the_processes_and_is_ready(supervisor):
     status = supervisor.get("/v1/status").json()
     assert (status["node"]["config_version"], status["node"]["workers_ready"]) == (1, 1)
     assert supervisor.get("/v1/events").json()["events"][0]["kind"] == "control_started"
+
+
+def test_it_says_that_it_serves_so_that_it_is_ended_in_order(supervisor):
+    supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
+    supervisor.wait_for("/healthz", lambda _: "ready" in supervisor.heard)
 
 
 def test_the_management_address_wants_the_token(supervisor):
