@@ -269,8 +269,13 @@ class _Application:
         self._count_workers()
         if isinstance(self._crew.change, Generation):
             self._crew.change = Change.settled(node, self._crew, loaded, len(self._crew.slots))
+        # Who asked is told through the control process: behind what it shows from now on, and before it is replaced.
+        must_restart = is_new_table or self._admin is not None or loaded.changes("control_restart")
+        if not must_restart:
+            self._control.show()
         self._ended(loaded, None)
-        self._change_control(is_new_table)
+        if must_restart:
+            self._restart_control()
 
     def _count_workers(self) -> None:
         """More or fewer workers than before."""
@@ -285,16 +290,13 @@ class _Application:
                 return
             self._crew.open_slots(wanted)
 
-    def _change_control(self, is_new_table: bool) -> None:
+    def _restart_control(self) -> None:
         node = self._node
         if self._admin is not None:
             if node.admin_socket is not None:
                 node.admin_socket.close()
             node.admin_socket, node.admin_address = self._admin, self._loaded.node.admin
-        if is_new_table or self._admin is not None or self._loaded.changes("control_restart"):
-            self._control.restart()
-        else:
-            self._control.show()
+        self._control.restart()
 
     def _close_admin(self) -> None:
         if self._admin is not None:

@@ -81,6 +81,17 @@ def test_reloads(
         assert all(len(set(each)) > 1 for each in resumed_by), f"one worker alone was asked: {resumed_by}"
 
 
+def test_who_reloaded_sees_what_is_new(node: Callable[..., ClbNode], origins: Callable[..., list[Origin]]) -> None:
+    """`clb reload && clb status`: the answer comes behind what the control process has to show from then on."""
+    (origin,) = origins("a")
+    clb = node(listener("http", rules=[rule(origin.target())]))
+    for weight in range(1, 9):
+        clb.listeners[0]["rules"][0]["targets"] = [origin.target(weight=weight)]
+        version = clb.reload()["config_version"]
+        assert clb.status()["node"]["config_version"] == version
+        assert clb.target(origin.identity)["weight"] == weight
+
+
 def _groups(clb: ClbNode) -> Iterator[dict[str, object]]:
     """Clients of four listeners; only those of `https` see their own rules, targets and certificate change."""
     asks = ["small", "small", "large", "chunked", "upload", "path"]
