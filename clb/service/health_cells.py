@@ -51,6 +51,7 @@ class HealthCells:
         own, place, to_wall = self._own, row * FIELDS, self._clocks.to_wall
         since = record.serves_since if record.state.takes_work else record.since
         until = record.ejected_until
+        # Rounded, not cut off: each process that takes over turns wall time into its own and back.
         # The state comes last: a worker that reads between two of these is told to read again.
         own[place + TargetField.SINCE_MS] = round(to_wall(since) * 1000)
         own[place + TargetField.UNTIL_MS] = round(to_wall(until) * 1000) if until is not None else 0
