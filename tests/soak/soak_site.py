@@ -43,7 +43,7 @@ class SoakSite:
         self.ports = free_ports(3)
         (folder / "clb.yaml").write_text(CONFIG.format(folder=folder, ports=self.ports, real=self.real_server.port))
         self.clb = Serving(folder / "clb.yaml")
-        self.clb.wait_for("management ready")  # What it loads until then would be taken for growth.
+        self.clb.wait_for("management serves")  # What it loads until then would be taken for growth.
 
     def end(self) -> None:
         """Drain, and look at what is left: exit status 0, no sign of a defect, sums that add up."""
