@@ -34,6 +34,10 @@ def explain_targets(
     """The rule's targets as they stand, the choice among them, and what it comes to."""
     candidates = [_candidate(node, rule_name, target) for target in rule.targets]
     takers, all_unavailable = takers_of_work(candidates)
+    if all_unavailable and rule.all_dead == "refuse":
+        statuses = [_status(node, rule_name, rule, candidate, ()) for candidate in candidates]
+        choice = _made(rule, "every target is out, and all_dead is refuse", [])
+        return statuses, choice, _verdict(choice, candidates, all_unavailable)
     statuses = [_status(node, rule_name, rule, candidate, takers) for candidate in candidates]
     choice = _choice(node, rule, listener, candidates, takers, head, question)
     return statuses, choice, _verdict(choice, candidates, all_unavailable)

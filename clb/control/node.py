@@ -218,6 +218,11 @@ class Node:
         row = self.outline.rows.get(key)
         return TargetState.UNCHECKED if row is None else TargetState(self.cells.control(row, TargetField.STATE))
 
+    def is_all_out(self, rule_name: str, rule: Rule) -> bool:
+        """Tell whether a rule has targets with a weight, and none of them takes work."""
+        weighted = [target_key(rule_name, identity(target)) for target in rule.targets if target.weight]
+        return bool(weighted) and not any(self.target_state(key) in TAKES_WORK for key in weighted)
+
     def target_since(self, key: str) -> float | None:
         """When the state began, in epoch seconds."""
         row = self.outline.rows.get(key)

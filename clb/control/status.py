@@ -143,7 +143,6 @@ def _counted(counted: ListenerTotals | None) -> dict[str, Any]:
 
 def _rule(node: Node, totals: Totals, key: str, rule: Rule) -> RuleStatus:
     targets = [_target(node, totals, key, target) for target in rule.targets]
-    weighted = [target for target in targets if target.weight]
     counted = totals.rule(key)
     latency = _mean_s(targets)
     return RuleStatus(
@@ -152,7 +151,7 @@ def _rule(node: Node, totals: Totals, key: str, rule: Rule) -> RuleStatus:
         default=rule.default,
         scheduler=rule.scheduler if rule.redirect is None else None,
         redirect=redirect_words(rule),
-        all_unavailable=bool(weighted) and not any(target.takes_work for target in weighted),
+        all_unavailable=node.is_all_out(key, rule),
         mean_latency_ms=_ms(latency),
         targets=targets,
         **_rule_counted(counted),

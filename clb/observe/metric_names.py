@@ -82,6 +82,7 @@ METRICS: dict[str, MetricName] = {
     # Rules.
     "clb_rule_requests_total": _counter("Requests of the rule by class of the answer's status.", *_RULE, "code"),
     "clb_rule_billed_bytes_total": _counter("Billed bytes of the rule.", *_RULE, "direction"),
+    "clb_rule_all_unavailable": _gauge("1 while every target of the rule is out of service.", *_RULE),
     # Targets.
     "clb_target_requests_total": _counter(
         "Requests that the target answered, by class of its status; none: it gave no answer.", *_TARGET, "code"

@@ -76,17 +76,20 @@ class _Reading:
         return series
 
     def _add_rules(self, series: _Series, node: Node, totals: Totals) -> None:
-        labels = {
-            rule_name: (balancer.name, listener.name, f"{rule.domain}{rule.url}")
-            for key, balancer, listener in listeners(node.outline)
-            for rule_name, rule in rules(key, listener)
-        }
+        labels, is_out = {}, {}
+        for key, balancer, listener in listeners(node.outline):
+            for rule_name, rule in rules(key, listener):
+                labels[rule_name] = (balancer.name, listener.name, f"{rule.domain}{rule.url}")
+                is_out[rule_name] = node.is_all_out(rule_name, rule)
         counted = {key: totals.rule(key) or RuleTotals() for key in labels}
         shown, others = self._shown_rules.part(labels, lambda key: sum(counted[key].requests.values()))
         for key in shown:
             _add_rule(series, labels[key], [counted[key]])
+            series.gauge("clb_rule_all_unavailable", labels[key], is_out[key])
         if others:
-            _add_rule(series, (OTHER, OTHER, OTHER), [totals.rule(key) or RuleTotals() for key in others])
+            names = (OTHER, OTHER, OTHER)
+            _add_rule(series, names, [totals.rule(key) or RuleTotals() for key in others])
+            series.gauge("clb_rule_all_unavailable", names, sum(is_out.get(key, False) for key in others))
 
     async def _add_targets(self, series: _Series, node: Node, totals: Totals) -> None:
         labels = {

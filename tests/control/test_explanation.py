@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
-from control_lab import SHOP, Lab
+from control_lab import SHOP, SITE, Lab
 
 from clb.balancing.candidate import Candidate
 from clb.balancing.ip_hash import IpHash
@@ -176,6 +177,18 @@ def test_all_dead_is_said(lab):
     answer = ask(lab, "https://shop.example.com/")
     assert "every target is unavailable" in answer["verdict"]["text"]
     assert "so all of them get traffic" in answer["candidates"][0]["why"]
+
+
+def test_all_dead_may_be_refused(tmp_path):
+    site = copy.deepcopy(SITE)
+    site["load_balancers"][0]["listeners"][0]["rules"][0]["all_dead"] = "refuse"
+    lab = Lab(tmp_path, site)
+    for target in ("10.0.0.1:80", "10.0.0.2:80"):
+        lab.set_state(target_key(SHOP, target), TargetState.UNHEALTHY)
+    answer = ask(lab, "https://shop.example.com/")
+    assert (answer["verdict"]["outcome"], answer["verdict"]["status"]) == ("unavailable", 503)
+    assert answer["choice"]["how"] == "every target is out, and all_dead is refuse"
+    assert not any(candidate["takes_work"] for candidate in answer["candidates"])
 
 
 def test_a_session_cookie_names_its_target(lab):

@@ -103,6 +103,7 @@ VALUES = {
     "unsent": ("clb_unsent_bytes_total", HTTPS, 5),
     "rule_requests": ("clb_rule_requests_total", {**RULE, "code": "2xx"}, 7),
     "rule_bytes": ("clb_rule_billed_bytes_total", {**RULE, "direction": "out"}, 170),
+    "rule_all_out": ("clb_rule_all_unavailable", RULE, 0),
     "target_unanswered": ("clb_target_requests_total", {**TARGET, "code": "none"}, 2),
     "target_failures": ("clb_target_failures_total", {**TARGET, "reason": "dial_refused"}, 3),
     "target_retries": ("clb_target_retries_total", TARGET, 4),
@@ -121,6 +122,12 @@ VALUES = {
 @pytest.mark.parametrize(("name", "labels", "expected"), VALUES.values(), ids=VALUES)
 def test_values(lab, name, labels, expected):
     assert value(lab, name, **labels) == pytest.approx(expected)
+
+
+def test_a_rule_whose_targets_are_all_out(lab):
+    for target in ("10.0.0.1:80", "10.0.0.2:80"):
+        lab.set_state(target_key(SHOP, target), TargetState.UNHEALTHY)
+    assert value(lab, "clb_rule_all_unavailable", **RULE) == 1
 
 
 def test_bytes_by_class_add_up_to_the_wire(lab):
