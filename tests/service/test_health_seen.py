@@ -168,6 +168,25 @@ def test_a_killed_control_process_leaves_things_as_they_were(see, closing):
     assert seen.metric("clb_target_ejections_total", bad.port) == 0
 
 
+def test_an_upgrade_keeps_what_is_known(see, closing, real_server):
+    bad = closing.enter_context(RealServer())
+    seen = see(real_server.port, bad.port)
+    seen.until(real_server.port, "healthy")
+    seen.until(bad.port, "healthy")
+    bad.answer = ERROR
+    before = seen.until(bad.port, "unhealthy")
+    before_upgrade = seen.clb.control()
+    seen.clb.signal(signal.SIGUSR2)
+    give_up_at = time.monotonic() + 2 * WAIT_S
+    while seen.clb.control() == before_upgrade:
+        assert _ask(seen) == 200
+        assert time.monotonic() < give_up_at, seen.clb.lines
+    found = seen.until(bad.port, "unhealthy")
+    # The new program has the reason as well, and did not have to find out again.
+    assert (found["why"], found["since"]) == (before["why"], before["since"])
+    assert {_ask(seen) for _ in range(20)} == {200}
+
+
 def _errs_unless_asked_by_a_check(server):
     def play(conversation):
         while True:
