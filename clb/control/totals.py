@@ -46,6 +46,8 @@ class RuleTotals:
     """By class of status."""
     billed_in: int = 0
     billed_out: int = 0
+    unsent_out: int = 0
+    """Of answers, written and never acknowledged; in `billed_out` no more."""
 
 
 @dataclass(frozen=True, slots=True)

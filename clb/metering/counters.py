@@ -8,7 +8,7 @@ Pure:      numbers in, numbers out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(slots=True)
@@ -45,6 +45,17 @@ class Traffic:
         self.unsent_out += other.unsent_out
         self.unsent_handshake_out += other.unsent_handshake_out
         self.unsent_billed_out += other.unsent_billed_out
+
+    def as_written(self) -> Traffic:
+        """Return the classes with what is unsent in them: these grow and never fall."""
+        payload = self.unsent_out - self.unsent_handshake_out
+        return replace(
+            self,
+            wire_out=self.wire_out + self.unsent_out,
+            handshake_out=self.handshake_out + self.unsent_handshake_out,
+            billed_out=self.billed_out + self.unsent_billed_out,
+            overhead_out=self.overhead_out + payload - self.unsent_billed_out,
+        )
 
     @property
     def residual_in(self) -> int:

@@ -70,7 +70,7 @@ METRICS: dict[str, MetricName] = {
     "clb_requests_queued": _gauge("Requests that wait for their turn.", *_LISTENER),
     "clb_refused_total": _counter("Connections and requests that clb turned away, by reason.", *_LISTENER, "reason"),
     "clb_wire_bytes_total": _counter(
-        "Bytes of clients' TCP streams: from them in, to them out.", *_LISTENER, "direction"
+        "Bytes of clients' TCP streams: from them in, to them out, as written.", *_LISTENER, "direction"
     ),
     "clb_traffic_bytes_total": _counter(
         "The same bytes by class: handshake, billed, overhead. Open connections add the first and last at their end.",
@@ -78,10 +78,10 @@ METRICS: dict[str, MetricName] = {
         "class",
         "direction",
     ),
-    "clb_unsent_bytes_total": _counter("Bytes written that no client ever acknowledged; in no class.", *_LISTENER),
+    "clb_unsent_bytes_total": _counter("Bytes written and never acknowledged: of no use to the client.", *_LISTENER),
     # Rules.
     "clb_rule_requests_total": _counter("Requests of the rule by class of the answer's status.", *_RULE, "code"),
-    "clb_rule_billed_bytes_total": _counter("Billed bytes of the rule.", *_RULE, "direction"),
+    "clb_rule_billed_bytes_total": _counter("HTTP bytes of the rule, as written.", *_RULE, "direction"),
     "clb_rule_all_unavailable": _gauge("1 while every target of the rule is out of service.", *_RULE),
     # Targets.
     "clb_target_requests_total": _counter(

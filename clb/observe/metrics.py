@@ -233,7 +233,8 @@ def _add_listener_totals(series: _Series, names: tuple[str, str], counted: Liste
         series.count("clb_requests_total", (*names, code), number)
     for reason, number in sorted(counted.refused.items()):
         series.count("clb_refused_total", (*names, reason), number)
-    traffic = counted.traffic
+    # A net figure falls when an answer turns out not to have arrived, and Prometheus takes that for a restart.
+    traffic = counted.traffic.as_written()
     for direction in _DIRECTIONS:
         series.count("clb_wire_bytes_total", (*names, direction), getattr(traffic, f"wire_{direction}"))
         for group in _TRAFFIC_CLASSES:
@@ -246,7 +247,9 @@ def _add_rule(series: _Series, names: tuple[str, str, str], counted: list[RuleTo
     for code, number in _summed(each.requests.items() for each in counted):
         series.count("clb_rule_requests_total", (*names, code), number)
     series.count("clb_rule_billed_bytes_total", (*names, "in"), sum(each.billed_in for each in counted))
-    series.count("clb_rule_billed_bytes_total", (*names, "out"), sum(each.billed_out for each in counted))
+    series.count(
+        "clb_rule_billed_bytes_total", (*names, "out"), sum(each.billed_out + each.unsent_out for each in counted)
+    )
 
 
 def _add_target(

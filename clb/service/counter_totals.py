@@ -13,7 +13,7 @@ from pathlib import Path
 from clb.control.totals import Latency, ListenerTotals, RuleTotals, TargetTotals
 from clb.metering.counter_fields import STATUS_CLASSES, Kind, stored_key
 from clb.metering.counter_reader import CounterReader, Totals
-from clb.metering.counters import Traffic
+from clb.metering.counters import net_traffic
 from clb.observe.logging import fields
 
 Counts = Mapping[str, int]
@@ -59,7 +59,7 @@ class CounterTotals:
             handshakes_failed=_by_reason(counts, "failed_"),
             requests=_requests(counts),
             refused=_by_reason(counts, "refused_"),
-            traffic=_traffic(counts),
+            traffic=net_traffic(counts),
         )
 
     def rule(self, key: str) -> RuleTotals | None:
@@ -72,6 +72,7 @@ class CounterTotals:
             requests=_requests(counts),
             billed_in=counts.get("billed_in", 0),
             billed_out=counts.get("billed_out", 0) - counts.get("unsent_billed_out", 0),
+            unsent_out=counts.get("unsent_billed_out", 0),
         )
 
     def target(self, key: str) -> TargetTotals | None:
@@ -105,19 +106,3 @@ def _latency(counts: Counts) -> Latency:
     """Every answer has a head, and its time is added up."""
     answered = sum(counts.get(f"requests_{name}", 0) for name in STATUS_CLASSES if name != "none")
     return Latency(answered, counts.get("latency_us", 0) / 1e6)
-
-
-def _traffic(counts: Counts) -> Traffic:
-    """Without what was written and never arrived, which is `unsent` alone."""
-    unsent = counts.get("unsent_wire_out", 0)
-    return Traffic(
-        wire_in=counts.get("wire_in", 0),
-        wire_out=counts.get("wire_out", 0) - unsent,
-        handshake_in=counts.get("handshake_in", 0),
-        handshake_out=counts.get("handshake_out", 0) - counts.get("unsent_handshake_out", 0),
-        billed_in=counts.get("billed_in", 0),
-        billed_out=counts.get("billed_out", 0) - counts.get("unsent_billed_out", 0),
-        overhead_in=counts.get("overhead_in", 0),
-        overhead_out=counts.get("overhead_out", 0),
-        unsent_out=unsent,
-    )

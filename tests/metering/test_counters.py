@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -79,5 +79,8 @@ def test_after_abort_always_adds_up(
     assert 0 <= after.handshake_out <= handshake
     assert 0 <= after.billed_out <= billed
     assert 0 <= after.overhead_out <= overhead
+    assert after.as_written() == replace(
+        after, wire_out=wire, handshake_out=handshake, billed_out=billed, overhead_out=overhead
+    )
     # Nothing of the handshake is missing while anything behind it has arrived.
     assert after.handshake_out == handshake or after.billed_out == after.overhead_out == 0

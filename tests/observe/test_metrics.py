@@ -98,7 +98,7 @@ VALUES = {
     "failed": ("clb_handshakes_total", {**HTTPS, "result": "failed", "reason": "unknown_ca"}, 3),
     "requests": ("clb_requests_total", {**HTTPS, "code": "5xx"}, 1),
     "refused": ("clb_refused_total", {**HTTPS, "reason": "connections"}, 4),
-    "wire": ("clb_wire_bytes_total", {**HTTPS, "direction": "out"}, 200),
+    "wire": ("clb_wire_bytes_total", {**HTTPS, "direction": "out"}, 205),
     "billed": ("clb_traffic_bytes_total", {**HTTPS, "class": "billed", "direction": "in"}, 80),
     "unsent": ("clb_unsent_bytes_total", HTTPS, 5),
     "rule_requests": ("clb_rule_requests_total", {**RULE, "code": "2xx"}, 7),
