@@ -268,7 +268,7 @@ class Exchange(Attempts):
             self.status = CLIENT_WENT_AWAY
             self._count_own()
         self.error_reason = self.error_reason or DownstreamAborted.reason
-        self._end(is_reusable=False)
+        self._end(self.connection.clock.now(), is_reusable=False)
 
     # --- the answer's way down ---
 
@@ -293,7 +293,9 @@ class Exchange(Attempts):
             # What `answer` would do, for the case that nearly all small answers are.
             self._is_answer_begun = True
             self.status = self.upstream_status = status
-            self.upstream_header_s = header_s = connection.clock.now() - self._sent_at
+            # What it came whole at is its head's time and its end.
+            now = connection.clock.now()
+            self.upstream_header_s = header_s = now - self._sent_at
             data = b"%b%b\r\n%b" % (response.status_line, response.lines, body)
             size = len(data)
             self.billed_out += size
@@ -310,12 +312,13 @@ class Exchange(Attempts):
             record[0], record[1], record[2] = billed_in, written_out, ledger.requests_2xx
             connection.last_ledger = ledger
             connection.send(data)
-        elif status >= 500 and self._server_error(status, is_reusable=is_reusable):
+            self._end(now, is_reusable=is_reusable)
             return
-        else:
-            self.answer(response, body, is_whole=True)
-            self._leave_ledger()
-        self._end(is_reusable=is_reusable)
+        if status >= 500 and self._server_error(status, is_reusable=is_reusable):
+            return
+        self.answer(response, body, is_whole=True)
+        self._leave_ledger()
+        self._end(connection.clock.now(), is_reusable=is_reusable)
 
     def answer(self, response: ResponseHead, body: bytes, *, is_whole: bool = False, holds_head: bool = False) -> None:
         """Send the answer's head with as much of its body as came along.
@@ -398,7 +401,7 @@ class Exchange(Attempts):
         if self._encodes_chunks:
             self.send(LAST_CHUNK)
         self._leave_ledger()
-        self._end(is_reusable=is_reusable)
+        self._end(self.connection.clock.now(), is_reusable=is_reusable)
 
     def send(self, data: bytes | memoryview) -> None:
         """Send HTTP bytes to the client and count them."""
@@ -433,7 +436,7 @@ class Exchange(Attempts):
             if not self._is_answer_begun:
                 self._count_own()
             self._leave_ledger()
-            self._end(is_reusable=False, is_cut=True)
+            self._end(connection.clock.now(), is_reusable=False, is_cut=True)
             return
         self.reply_error(error.client_status, error.retry_after_s)
 
@@ -508,15 +511,15 @@ class Exchange(Attempts):
         else:
             self.send(reply)
         self._leave_ledger()
-        self._end(is_reusable=False)
+        self._end(self.connection.clock.now(), is_reusable=False)
 
-    def _end(self, *, is_reusable: bool, is_cut: bool = False) -> None:
+    def _end(self, now: float, *, is_reusable: bool, is_cut: bool = False) -> None:
         """Give everything back, count, and let the connection go on or end."""
         if self.is_over:
             return
         self.is_over = True
         connection, rule, candidate = self.connection, self.rule, self.candidate
-        self.ended_at = now = connection.clock.now()
+        self.ended_at = now
         if candidate is not None:
             candidate.in_flight -= 1
             if rule is not None and (watcher := rule.scheduler.watcher) is not None:
