@@ -159,6 +159,8 @@ def test_a_worker_that_does_not_drain_in_time_is_ended(start, tell):
 def test_all_prepare_before_any_activates(start):
     clb = start()
     assert "version=2" in reload(clb)
+    # Each worker writes its own lines, so the last may come behind the supervisor's word that all is done.
+    wait_until(lambda: count(clb, "worker heard") == 4, clb)
     heard = [line.split()[2] for line in clb.lines if line.startswith("worker heard")]
     assert heard == ["prepare", "prepare", "activate", "activate"]
 
