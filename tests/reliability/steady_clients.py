@@ -47,6 +47,8 @@ class Group:
     tunnels: int = 0
     pause_s: float = 0.02
     """Mean time between two requests of a client."""
+    spread: float = 1.0
+    """By what share of the mean the pauses differ, either way."""
     new_pause_s: float = 0.1
     asks: list[str] = field(default_factory=lambda: ["small", "large", "chunked", "upload"])
     path: str = ""
@@ -127,7 +129,7 @@ class Clients:
                     continue
                 if stream is not None:
                     stream = await self._ask(group, "keep-alive", stream)
-                await self._pause(group.pause_s)
+                await self._pause(group.pause_s, group.spread)
             if stream is not None:
                 stream.close()
         finally:
@@ -234,9 +236,9 @@ class Clients:
         self.record.answers.append((group.name, client, began, time.monotonic() - began, origin))
         self.record.served.add(asyncio.current_task())
 
-    async def _pause(self, mean_s: float) -> None:
+    async def _pause(self, mean_s: float, spread: float = 1.0) -> None:
         try:
-            async with asyncio.timeout(random.uniform(0, 2 * mean_s)):
+            async with asyncio.timeout(mean_s * random.uniform(1 - spread, 1 + spread)):
                 await self.stopping.wait()
         except TimeoutError:
             pass

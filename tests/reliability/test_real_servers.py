@@ -155,6 +155,46 @@ def test_faults(
     assert not wrong, "\n".join(wrong)
 
 
+IDLE_S = 0.6
+RULES = 16
+LEARNED_AFTER = 8 * RULES
+"""Answers until clb has seen often enough when the real server ends idle connections."""
+
+
+@pytest.mark.parametrize(
+    "answers", [pytest.param(200, id="short"), pytest.param(3000, id="long", marks=pytest.mark.slow)]
+)
+def test_idle_connections_are_retired_before_they_end(
+    answers: int,
+    node: Callable[..., ClbNode],
+    origins: Callable[..., list[Origin]],
+    steady: Callable[..., SteadyLoad],
+    measured: Measured,
+) -> None:
+    """Uploads, which nobody may send twice, just when the real server closes what has been idle for so long."""
+    (origin,) = origins("a")
+    origin.order(idle_s=IDLE_S)
+    # A rule for each client, since each has connections of its own, and theirs are idle for as long as the client is.
+    names = [f"shop-{number}.example.com" for number in range(RULES)]
+    rules = [rule(origin.target(), domain=name, default=name == names[0], health_check=OFF) for name in names]
+    clb = node(listener("http", rules=rules))
+    common = {"port": clb.ports["http"], "tls": False, "keep_alive": 1, "asks": ["upload"]}
+    pace = {"pause_s": IDLE_S, "spread": 0.05}
+    with steady(*({"name": name, "host": name, **common, **pace} for name in names)) as load:
+        load.go_on_for(LEARNED_AFTER)
+        learned_at = load.look()["at"]
+        for _ in range(answers // 100):
+            load.go_on_for(100)
+    late = [each for each in load.report.failures if each.began > learned_at]
+    early = len(load.report.failures) - len(late)
+    measured.add("uploads failed while it is learned when the real server ends idle connections", early)
+    measured.add("uploads failed once that is known", f"{len(late)} of {answers}", 0)
+    assert not late, "\n".join(map(str, late[:10]))
+
+
+OFF = {"enabled": False}
+
+
 def _rule(good: Origin, bad: Origin, domain: str, watch: str, times: Times) -> dict[str, object]:
     # One name for all, so that rules share their checks, and the one prober of a loaded machine is not late.
     check = {"interval": f"{times.interval:g}s", "timeout": f"{times.timeout:g}s", "host": "check.example.com"}
