@@ -38,6 +38,7 @@ class Counting:
         numbers = range(orders.get("requests", sys.maxsize))
         self._left: Iterator[int] = iter(numbers)
         self._plain = request("/bytes/2", self._host)
+        self._all_connected = asyncio.Barrier(self._connections)
         self.origins: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
         self.disagreements: list[str] = []
@@ -53,6 +54,8 @@ class Counting:
 
     async def _keep_asking(self) -> None:
         stream = await open_stream(self._port)
+        # Who is connected first must not have asked for everything before the others, and their workers, have begun.
+        await self._all_connected.wait()
         await asyncio.sleep(random.uniform(0, self._every_s))
         for _ in self._left:
             began = time.monotonic()

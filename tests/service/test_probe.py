@@ -133,7 +133,8 @@ def black_hole(closing: ExitStack) -> int:
 def test_a_black_hole_takes_the_timeout_and_no_more(black_hole, kind):
     answer = check(black_hole, type=kind)
     assert (answer.is_good, answer.detail) == (False, SLOW)
-    assert TIMEOUT_S <= answer.took_s < TIMEOUT_S * 1.5
+    # The loop's clock counts whole milliseconds, so a timer may be due a little early by the finer one.
+    assert TIMEOUT_S - 0.002 <= answer.took_s < TIMEOUT_S * 1.5
 
 
 def test_what_is_sent(real_server):
