@@ -17,6 +17,7 @@ from clb.config.models import Listener, LoadBalancer, Rule, Target
 from clb.control.events import EventHistory
 from clb.control.rates import RateWindow
 from clb.control.totals import NothingCounted, Totals
+from clb.control.writer import Writer
 from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, listener_key, rule_key, target_key
 from clb.service.bundle import Outline
 
@@ -158,6 +159,8 @@ class Node:
     """How often each target was ejected while this process lives, by its key."""
     loop_lag_s: float = 0.0
     """Of the control process."""
+    writer: Writer | None = None
+    """What all changes through the API go by; None until it is known what the store has."""
     removed: dict[str, RemovedTarget] = field(default_factory=dict)
     columns: Sequence[Sequence[int]] = ()
     """Those of workers, as far as they are in use; only a `view` has them."""

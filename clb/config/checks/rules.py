@@ -33,18 +33,28 @@ _HASHING = ("ip_hash", "maglev")
 def check_rules(listener: View) -> Iterator[Problem]:
     """The rule set as a whole, then each rule."""
     rules = listener.views("rules")
+    yield from check_rule_set(listener, rules)
+    for rule in rules:
+        yield from check_rule(rule, listener)
+
+
+def check_rule_set(listener: View, rules: list[View]) -> Iterator[Problem]:
+    """What the rules of a listener say together."""
     yield from _check_default(listener, rules)
     yield from _check_duplicates(rules)
-    for rule in rules:
-        yield from _check_destination(rule)
-        yield from _check_session(rule, listener)
-        yield from _check_health(rule.view("health_check"))
-        yield from _check_passive(rule.view("passive"))
-        yield from _check_slow_start(rule)
-        yield from _check_hash(rule)
-        yield from _check_pool(rule.view("pool"))
-        yield from _check_retry(rule.view("retry"))
-        yield from _check_targets(rule)
+
+
+def check_rule(rule: View, listener: View) -> Iterator[Problem]:
+    """One rule; of the listener only its own keys are looked at."""
+    yield from _check_destination(rule)
+    yield from _check_session(rule, listener)
+    yield from _check_health(rule.view("health_check"))
+    yield from _check_passive(rule.view("passive"))
+    yield from _check_slow_start(rule)
+    yield from _check_hash(rule)
+    yield from _check_pool(rule.view("pool"))
+    yield from _check_retry(rule.view("retry"))
+    yield from _check_targets(rule)
 
 
 def _check_default(listener: View, rules: list[View]) -> Iterator[Problem]:
