@@ -1,8 +1,8 @@
-"""Check the order of a chain: each certificate is issued by the next.
+"""Check the order of a chain, or make it: each certificate is issued by the next.
 
-Owns:      telling a wrong order from a gap and from a broken signature.
+Owns:      telling a wrong order from a gap and from a broken signature; putting a chain in order.
 Elsewhere: whether clients trust the last one (they know, clb does not).
-Pure:      certificates in, remarks out.
+Pure:      certificates in, remarks or certificates out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from itertools import pairwise
 from cryptography import x509
 
 from clb.certificates.faults import CertificateFault, Remark
-from clb.certificates.reading import is_issued_by, is_self_issued, spell_name, subject
+from clb.certificates.reading import (
+    is_authority,
+    is_issued_by,
+    is_self_issued,
+    public_key_digest,
+    spell_name,
+    subject,
+)
 
 
 def check_chain(chain: list[x509.Certificate]) -> list[Remark]:
@@ -52,3 +59,36 @@ def _missing(certificate: x509.Certificate, number: int) -> Remark:
     message = f"the issuer of block {number}, {issuer}, is not in the file"
     fix = "append its certificate, unless clients have it as a root"
     return Remark("missing_intermediate", message, fix)
+
+
+def in_order(certificates: list[x509.Certificate], key: str | None) -> list[x509.Certificate]:
+    """The same certificates, leaf first and each followed by its issuer; repetitions are left out.
+
+    The leaf is the one that the private key belongs to (`key` is its digest), or else the only one that is no CA.
+    """
+    rest = list(dict.fromkeys(certificates))
+    chain = [_leaf(rest, key)]
+    rest.remove(chain[0])
+    while rest and (issuer := _issuer(chain[-1], rest)) is not None:
+        chain.append(issuer)
+        rest.remove(issuer)
+    if rest:
+        names = ", ".join(subject(certificate) for certificate in rest[:3])
+        more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
+        message = f"{names}{more} did not issue anything of this chain"
+        raise CertificateFault("chain_order", message, "remove what does not belong to this chain")
+    return chain
+
+
+def _leaf(certificates: list[x509.Certificate], key: str | None) -> x509.Certificate:
+    for certificate in certificates:
+        if key is not None and public_key_digest(certificate) == key:
+            return certificate
+    leaves = [certificate for certificate in certificates if not is_authority(certificate)]
+    return leaves[0] if len(leaves) == 1 else certificates[0]
+
+
+def _issuer(certificate: x509.Certificate, among: list[x509.Certificate]) -> x509.Certificate | None:
+    if is_self_issued(certificate):
+        return None
+    return next((each for each in among if is_issued_by(certificate, each)), None)

@@ -7,6 +7,8 @@ Pure:      bytes in, a fault out.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 
 from clb.certificates.faults import CertificateFault
@@ -28,6 +30,8 @@ def fault_for_no_pem(data: bytes) -> CertificateFault:
     if (content := _der_content(data)) is not None:
         return _fault_for_der(data, content)
     if data.lstrip().startswith(b"MII") and _BASE64_TEXT.fullmatch(data):
+        if (fault := _fault_for_base64(data)) is not None:
+            return fault
         fix = 'add the lines "-----BEGIN CERTIFICATE-----" and "-----END CERTIFICATE-----" around it'
         return CertificateFault("not_pem", "the file has base64 text without BEGIN and END lines", fix)
     fix = 'a PEM file has lines such as "-----BEGIN CERTIFICATE-----"'
@@ -45,6 +49,21 @@ def fault_for_label(label: str, where: str) -> CertificateFault | None:
         fix = "run: openssl x509 -in FILE -out FILE.pem"
         return CertificateFault("wrong_block", f"{where} is in OpenSSL's own trusted format", fix)
     return None
+
+
+def _fault_for_base64(data: bytes) -> CertificateFault | None:
+    """What is inside, if it is no certificate: mail programs and browsers hand over containers in this form."""
+    try:
+        der = base64.b64decode(b"".join(data.split()), validate=True)
+    except binascii.Error:
+        return None
+    if (content := _der_content(der)) is None:
+        return None
+    fault = _fault_for_der(der, content)
+    if fault.code == "is_der":
+        return None
+    fix = fault.fix.replace("run: ", "run: base64 -d FILE > FILE.der, then: ").replace("-in FILE ", "-in FILE.der ")
+    return CertificateFault(fault.code, fault.message.replace(", not PEM", " in base64, not PEM"), fix)
 
 
 def _fault_for_der(data: bytes, content: bytes) -> CertificateFault:

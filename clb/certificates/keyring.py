@@ -15,10 +15,10 @@ HKDF-SHA256(key, info "clb keyring v1 wrap"). `k1` is the version of everything 
 **A sealed key** (`SealedKey`) is made of a fresh random data key of 32 bytes, by AES-256-GCM with random nonces of 12
 bytes and tags of 16, each in the order nonce, ciphertext, tag:
 
-    wrapped  the data key under the keyring's key, bound to ["clb store v1", "data key", certificate, generation, key id]
-    sealed   the private key under the data key, bound to ["clb store v1", "private key", certificate, generation]
+    wrapped  the data key, under a key of the keyring: ["clb store v1", "data key", certificate, generation, key id]
+    sealed   the private key, under the data key: ["clb store v1", "private key", certificate, generation]
 
-What a text is bound to is its associated data: the compact JSON of that list. So a record that is moved to another
+The compact JSON of the list behind each is its associated data. So a record that is moved to another
 certificate or generation, or of which one bit is another, does not open. `sealed` is not bound to the keyring's key,
 hence moving to another one (`rewrap`) decrypts and writes the data key alone. A data key seals one text, so nonces
 never repeat under it; under a keyring's key they stay far below the 2**32 texts that random nonces allow.
@@ -202,7 +202,7 @@ def shown_id(key_id: str) -> str:
 
 def _write(keys: Sequence[bytes]) -> bytes:
     lines = [
-        "# clb keyring: it opens the stored private keys. Losing it is losing them: keep a copy, away from the database.",
+        "# clb keyring: it opens the stored private keys. Losing it is losing them: keep a copy elsewhere.",
         *(_PREFIX + base64.b64encode(key).decode("ascii") for key in keys),
     ]
     return "".join(f"{line}\n" for line in lines).encode("ascii")

@@ -34,6 +34,8 @@ class Block:
     """Of its BEGIN, from one."""
     der: bytes = field(repr=False)
     is_encrypted: bool = False
+    headers: tuple[bytes, ...] = ()
+    """Lines before the body, which old encrypted keys have; they tell the cipher and its first block."""
 
     def __str__(self) -> str:
         return f"block {self.number} (line {self.line})"
@@ -47,6 +49,13 @@ class Block:
     def is_certificate(self) -> bool:
         """Whether this is a certificate; the second name is an old one for the same."""
         return self.label in ("CERTIFICATE", "X509 CERTIFICATE")
+
+    def as_pem(self) -> bytes:
+        """The block as text again, headers included."""
+        label = self.label.encode("ascii")
+        headers = (*self.headers, b"") if self.headers else ()
+        body = base64.encodebytes(self.der).rstrip()
+        return b"\n".join((b"-----BEGIN %b-----" % label, *headers, body, b"-----END %b-----" % label, b""))
 
 
 def split(data: bytes) -> list[Block]:
@@ -94,6 +103,7 @@ class _OpenBlock:
     def __init__(self, label: str, number: int, line: int) -> None:
         self._label, self._number, self._line = label, number, line
         self._body: list[bytes] = []
+        self._headers: list[bytes] = []
         self._is_encrypted = label == "ENCRYPTED PRIVATE KEY"
         self._padded = False
 
@@ -105,6 +115,7 @@ class _OpenBlock:
         if not line:
             return
         if not self._body and _HEADER.fullmatch(line):
+            self._headers.append(line)
             self._is_encrypted |= line.replace(b" ", b"") == b"Proc-Type:4,ENCRYPTED"
             return
         if self._padded or not _BODY_LINE.fullmatch(line):
@@ -125,7 +136,7 @@ class _OpenBlock:
         if not self._is_encrypted and (missing := der_missing_bytes(der)) != 0:
             amount = f"{missing} bytes are missing" if missing > 0 else f"{-missing} bytes are too many"
             raise _broken(f"{self} is damaged: {amount}")
-        return Block(self._label, self._number, self._line, der, self._is_encrypted)
+        return Block(self._label, self._number, self._line, der, self._is_encrypted, tuple(self._headers))
 
 
 def _broken(message: str) -> CertificateFault:

@@ -155,6 +155,14 @@ def key_digest(key: PublicKey) -> str:
     return hashlib.sha256(info).hexdigest()
 
 
+def public_key_digest(certificate: x509.Certificate) -> str | None:
+    """`key_digest` of its key, or None of one that clb would not serve, as a CA may well have."""
+    try:
+        return key_digest(check_public_key(certificate, ""))
+    except CertificateFault:
+        return None
+
+
 def validity_remarks(certificate: x509.Certificate, what: str, now: datetime) -> list[Remark]:
     """Outside its dates a certificate is still served: a warning helps more than a closed door."""
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc

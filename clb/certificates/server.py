@@ -25,7 +25,7 @@ from clb.certificates.reading import (
     host_names,
     is_authority,
     is_self_issued,
-    key_digest,
+    public_key_digest,
     quiet,
     read_certificate,
     subject,
@@ -98,7 +98,7 @@ def read_chain(certificate_pem: bytes) -> list[x509.Certificate]:
 def leaf_digest(certificate_pem: bytes) -> str | None:
     """Digest of the public key of the first certificate, or None if there is no way to know it."""
     try:
-        return key_digest(check_public_key(read_chain(certificate_pem)[0], ""))
+        return public_key_digest(read_chain(certificate_pem)[0])
     except CertificateFault:
         return None
 
@@ -122,7 +122,7 @@ def _check_leaf(leaf: x509.Certificate) -> None:
 
 
 def _check_match(chain: list[x509.Certificate], private_key: PrivateKey) -> None:
-    digests = [_digest(certificate) for certificate in chain]
+    digests = [public_key_digest(certificate) for certificate in chain]
     if digests[0] == private_key.digest:
         return
     if private_key.digest in digests:
@@ -131,10 +131,3 @@ def _check_match(chain: list[x509.Certificate], private_key: PrivateKey) -> None
         raise CertificateFault("chain_order", message, f"put block {number} first")
     message = f"the private key does not match the certificate ({subject(chain[0])})"
     raise CertificateFault("key_mismatch", message, "use the key that the certificate was requested with")
-
-
-def _digest(certificate: x509.Certificate) -> str | None:
-    try:
-        return key_digest(check_public_key(certificate, ""))
-    except CertificateFault:
-        return None  # a CA may well have a key that clb would not serve

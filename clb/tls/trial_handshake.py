@@ -42,10 +42,10 @@ class Negotiated:
 Outcome = Negotiated | ssl.SSLError
 
 
-def shake_hands(base: ssl.SSLContext, client_context: ssl.SSLContext) -> Outcome:
+def shake_hands(base: ssl.SSLContext, client_context: ssl.SSLContext, server_name: str | None = None) -> Outcome:
     """A handshake in memory; an error is the server's."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = client_context.wrap_bio(incoming, outgoing)
+    client = client_context.wrap_bio(incoming, outgoing, server_hostname=server_name)
 
     def exchange(data: bytes) -> bytes:
         incoming.write(data)
