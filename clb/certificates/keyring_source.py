@@ -117,13 +117,15 @@ def _from_file(path: Path) -> bytes:
         raise KeyringMissing(f"{path}: there is no keyring; {fix}") from None
     except OSError as error:
         raise KeyringMissing(f"{path}: the keyring cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise KeyringMalformed(f"{path}: the keyring must be a file")
         if facts.st_mode & 0o077:
             raise KeyringMalformed(f"{path}: others may get at the keyring; run: chmod 600 {path}")
-        return file.read(LARGEST_SECRET + 1)
+        return os.read(descriptor, LARGEST_SECRET + 1)
+    finally:
+        os.close(descriptor)
 
 
 # --- environment and command ---

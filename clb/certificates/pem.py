@@ -34,7 +34,7 @@ class Block:
     """Of its BEGIN, from one."""
     der: bytes = field(repr=False)
     is_encrypted: bool = False
-    headers: tuple[bytes, ...] = ()
+    headers: tuple[bytes, ...] = field(default=(), repr=False)
     """Lines before the body, which old encrypted keys have; they tell the cipher and its first block."""
 
     def __str__(self) -> str:

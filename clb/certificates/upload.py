@@ -41,7 +41,7 @@ class Upload:
     """What was sent."""
 
     type: CertificateType
-    certificate: bytes
+    certificate: bytes = field(repr=False)
     private_key: bytes | None = field(default=None, repr=False)
     passphrase: bytes | None = field(default=None, repr=False)
     reorder: bool = False

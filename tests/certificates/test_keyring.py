@@ -21,6 +21,7 @@ from clb.certificates.keyring import (
     with_current_key_only,
     with_new_key,
 )
+from clb.store.inventory import SealedKey
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
 SECRET = b"clb-key-v1:" + base64.b64encode(bytes(range(32)))
@@ -36,10 +37,18 @@ def test_a_sealed_key_opens_and_shows_nothing():
 
 
 def test_the_format_stays():
-    """Kept from the first version on: what was stored once must open with any later clb."""
-    assert RING.current == "k1-" + Keyring.from_secret(SECRET + b"\n").current.removeprefix("k1-")
-    sealed = RING.seal(KEY, "cert-a", 1)
-    assert (len(sealed.wrapped), len(sealed.sealed)) == (12 + 32 + 16, 12 + len(KEY) + 16)
+    """Written by the first version: what was stored once opens with any later clb."""
+    stored = SealedKey(
+        "k1-b660a38a723d1667",
+        bytes.fromhex(
+            "eeb73b71fe8e3aee37181fb44c378ada33f4bbc1b5c64306d21f65276d50"
+            "f2563bf307c42a692d878935d32d2dd4c6fa80cd14282ef0894848371431"
+        ),
+        bytes.fromhex("549f29704adb5f23c4410c474f5df49d2dabf4913fa249dcbf3b7b235bb4e8a62540e2"),
+    )
+    assert RING.current == stored.key_id
+    assert RING.open(stored, "cert-a", 1) == b"the key"
+    assert (len(stored.wrapped), len(stored.sealed)) == (12 + 32 + 16, 12 + 7 + 16)
 
 
 def test_two_seals_of_one_key_have_nothing_in_common():

@@ -208,6 +208,6 @@ def test_nothing_of_the_key_is_in_any_text():
         verdict = judge(upload, now=NOW)
         shown = repr(verdict) + repr(upload)
         for line in (upload.private_key or b"").splitlines():
-            assert line[:1] == b"-" or line.decode() not in shown
+            assert len(line) < 16 or line[:1] == b"-" or line.decode() not in shown
         assert "sesame" not in shown
         assert "barley" not in shown
