@@ -34,11 +34,16 @@ def create_app(node: Node, exposition: Exposition) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.include_router(build_router(node, exposition))
+    add_fault_handlers(app)
+    return app
+
+
+def add_fault_handlers(app: FastAPI) -> None:
+    """Give every failure the one form."""
     app.add_exception_handler(ApiFault, _api_fault)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_fault)
     app.add_exception_handler(Exception, _unforeseen)
-    return app
 
 
 async def _api_fault(request: Request, fault: Exception) -> JSONResponse:
