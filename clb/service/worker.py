@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -55,6 +56,8 @@ _logger = logging.getLogger(__name__)
 
 def run_worker(start: WorkerStart) -> int:
     """Serve until the supervisor ends it; return the exit status."""
+    # libuv would hand each change of what it polls to io_uring, one at a time, which costs more than epoll_ctl does.
+    os.environ.setdefault("UV_USE_IO_URING", "0")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(start))
 

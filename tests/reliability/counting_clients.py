@@ -1,7 +1,7 @@
 """Clients that ask and count who answered: counting_clients.py ORDERS (JSON). No TLS.
 
     port, host, connections     that many at once, each kept alive
-    requests or seconds         when to end
+    requests, each or seconds   when to end; `each` is requests of each connection
     every_s                     how often each asks at most; 0 = as often as it is answered
     keys: header | source       as many requests as `requests`, each for a key of its own, in an X-Key field or as the
                                 address in a PROXY header of a connection of its own; each key is asked for twice
@@ -33,12 +33,12 @@ class Counting:
         self._host: str = orders["host"]
         self._connections: int = orders["connections"]
         self._kind: str = orders.get("keys", "")
+        self._each: int | None = orders.get("each")
         self._every_s: float = orders.get("every_s", 0.0)
         self._end_at = time.monotonic() + orders["seconds"] if "seconds" in orders else None
         numbers = range(orders.get("requests", sys.maxsize))
         self._left: Iterator[int] = iter(numbers)
         self._plain = request("/bytes/2", self._host)
-        self._all_connected = asyncio.Barrier(self._connections)
         self.origins: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
         self.disagreements: list[str] = []
@@ -54,10 +54,8 @@ class Counting:
 
     async def _keep_asking(self) -> None:
         stream = await open_stream(self._port)
-        # Who is connected first must not have asked for everything before the others, and their workers, have begun.
-        await self._all_connected.wait()
         await asyncio.sleep(random.uniform(0, self._every_s))
-        for _ in self._left:
+        for _ in self._left if self._each is None else range(self._each):
             began = time.monotonic()
             if self._end_at is not None and began >= self._end_at:
                 break

@@ -100,12 +100,13 @@ def test_a_target_leaves(
         assert not any(each[name].disagreements for each in (before, after, again)), "workers differ"
 
 
-WARM_UP = 400
-"""Maglev's table is filled a slice with each choice, 32 of them, in each worker; until then the old one answers."""
+WARM_UP = 64
+"""Of each connection. Maglev's table is filled a slice with each choice, about 50 of them, in each worker; until then
+the old one answers. Counted by connection, since a worker that pauses for a moment would else be asked for nothing."""
 
 
 def _ask(clb: ClbNode, keys: int) -> dict[str, Counted]:
-    count(clb.ports["http"], HOST, 24, requests=WARM_UP)
+    count(clb.ports["http"], HOST, 24, each=WARM_UP)
     return {
         "http": count(clb.ports["http"], HOST, 24, requests=keys, keys="header"),
         "http-source": count(clb.ports["http-source"], HOST, 24, requests=keys, keys="source"),
