@@ -57,7 +57,7 @@ def summary(config: Config, materials: Materials, now: datetime) -> Tree:
         branch = root.add(Text(f"load balancer {balancer.name}{elsewhere}"))
         for listener in balancer.listeners if served else ():
             _add_listener(branch, listener, materials, now)
-    scheme = "https" if config.admin.tls else "http"
+    scheme = "http" if config.admin.danger_plain_http else "https"
     root.add(Text(f"management {scheme}://{_host(config.admin.address)}:{config.admin.port}"))
     return root
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,9 @@ COMMANDS = {
     "top": "clb.cli.top",
     "reload": "clb.cli.reload",
     "explain": "clb.cli.explain",
+    "token": "clb.cli.token",
+    "audit": "clb.cli.audit",
+    "admin": "clb.cli.admin",
     "tls": "clb.cli.tls",
 }
 """Word and module, in the order of the help; the module has a function of that name, or an `app` of several."""
@@ -71,8 +75,27 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", envvar="CLB_URL", help="Ask a node by its management address: https://HOST:9443."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", envvar="CLB_TOKEN_FILE", help="With --url: has the token; else CLB_TOKEN does."),
+    ] = None,
+    ca: Annotated[Path | None, typer.Option("--ca", envvar="CLB_CA", help="With --url: PEM of whom to trust.")] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option("--fingerprint", envvar="CLB_FINGERPRINT", help="With --url: SHA-256 of the node's certificate."),
+    ] = None,
 ) -> None:
     """HTTPS-terminating load balancer with a byte ledger, run from one YAML file."""
+    if url is not None:
+        from clb.cli.node_client import Elsewhere, choose
+
+        choose(Elsewhere(url, token_file, ca, fingerprint))
+    elif ca is not None or fingerprint is not None:
+        raise typer.BadParameter("--ca and --fingerprint are for a node that --url names")
 
 
 def main() -> None:

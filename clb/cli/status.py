@@ -45,6 +45,7 @@ def status(
 def lines(answer: dict[str, Any], now: datetime, most_rules: int = _MOST_RULES) -> Iterator[str]:
     """The whole as text."""
     yield from node_lines(answer, now)
+    yield _management_line(answer["management"])
     yield from _process_lines(answer["processes"], now)
     yield from _certificate_lines(answer["certificates"])
     for listener in answer["listeners"]:
@@ -76,6 +77,14 @@ def _rates(rates: dict[str, float]) -> str:
         f"{number(rates['requests_per_s'])} requests/s, {number(rates['connections_per_s'])} connections/s, "
         f"in {size(rates['in_bytes_per_s'])}/s, out {size(rates['out_bytes_per_s'])}/s"
     )
+
+
+def _management_line(management: dict[str, Any]) -> str:
+    host = f"[{management['address']}]" if ":" in management["address"] else management["address"]
+    tls, tokens = management["tls"], management["tokens"]
+    text = f"management {'http' if tls is None else 'https'}://{host}:{management['port']}, "
+    text += f"{tokens} token{'' if tokens == 1 else 's'}" if tokens else "no tokens yet (clb token create)"
+    return text if tls is None else f"{text}\n  certificate SHA-256 {tls['fingerprint']}, until {tls['not_after'][:10]}"
 
 
 def _process_lines(processes: list[dict[str, Any]], now: datetime) -> Iterator[str]:

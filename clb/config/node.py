@@ -96,6 +96,9 @@ class Admin(FrozenModel):
     address: IpAddress = "127.0.0.1"
     port: Port = 9443
     tls: KeyPair | None = None
+    """By default the node makes a certificate of its own (docs/admin.md)."""
+    danger_plain_http: bool = False
+    """Whether tokens and answers travel in clear text. Only on an address of this machine."""
     metrics_open: bool = False
     """Whether /metrics answers without a credential."""
     hosts: tuple[HostName, ...] = ()

@@ -16,9 +16,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from clb import __version__
+from clb.control.access import check_roles, show_roles
+from clb.control.audit_routes import build_audit_router
 from clb.control.guard import error_body
 from clb.control.node import Node
 from clb.control.routes import ApiFault, Exposition, build_router
+from clb.control.token_routes import build_token_router
+from clb.control.tokens import TokenBook
+from clb.control.writer import NodeBusy
+from clb.store.interface import OutcomeUnknown, StoreAway
 
 _MOST_DETAILS = 20
 _CODES = {404: ("not_found", "there is nothing at this path"), 405: ("method_not_allowed", "not with this method")}
@@ -26,7 +32,7 @@ _CODES = {404: ("not_found", "there is nothing at this path"), 405: ("method_not
 _logger = logging.getLogger(__name__)
 
 
-def create_app(node: Node, exposition: Exposition) -> FastAPI:
+def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
     """The app of one node; put a Guard around it for each socket."""
     # The pages of FastAPI load scripts from elsewhere; the document itself is enough.
     app = FastAPI(
@@ -34,13 +40,21 @@ def create_app(node: Node, exposition: Exposition) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.include_router(build_router(node, exposition))
+    app.include_router(build_token_router(node, book))
+    app.include_router(build_audit_router(node))
     add_fault_handlers(app)
+    check_roles(app)
+    make_document = app.openapi
+    app.openapi = lambda: show_roles(make_document())  # type: ignore[method-assign]
     return app
 
 
 def add_fault_handlers(app: FastAPI) -> None:
     """Give every failure the one form."""
     app.add_exception_handler(ApiFault, _api_fault)
+    app.add_exception_handler(StoreAway, _store_away)
+    app.add_exception_handler(OutcomeUnknown, _outcome_unknown)
+    app.add_exception_handler(NodeBusy, _node_busy)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_fault)
     app.add_exception_handler(Exception, _unforeseen)
@@ -49,6 +63,18 @@ def add_fault_handlers(app: FastAPI) -> None:
 async def _api_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, ApiFault)
     return _answer(fault.status, fault.code, str(fault), fault.details)
+
+
+async def _store_away(request: Request, fault: Exception) -> JSONResponse:
+    return _answer(503, "store_away", "the store cannot be reached, nothing was changed; try again")
+
+
+async def _outcome_unknown(request: Request, fault: Exception) -> JSONResponse:
+    return _answer(503, "outcome_unknown", "the connection to the store was lost: look whether it was done")
+
+
+async def _node_busy(request: Request, fault: Exception) -> JSONResponse:
+    return _answer(503, "busy", f"nothing was changed: {fault}")
 
 
 async def _invalid(request: Request, fault: Exception) -> JSONResponse:

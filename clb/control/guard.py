@@ -1,32 +1,26 @@
 """What stands between the management app and whoever connects: one piece of ASGI for each of its two sockets.
 
-Owns:      who may ask for what, the bounds on bodies, time and requests at once, headers that every answer has.
-Elsewhere: the token (token.py), names of hosts (hosts.py), what is answered (routes.py).
-
-The control socket is a file that only its owner can open, so nothing is asked of who comes that way.
+Owns:      the name of each request, the bounds on bodies, time and requests at once, headers that every answer has.
+Elsewhere: who may come in (doors.py), what each role may do (access.py), what is answered (routes.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, Final
 
-from clb.control.hosts import KnownHosts
-from clb.control.token import AdminToken, TokenFault
+from clb.control.access import ACTOR, OPEN_PATHS, REQUEST_ID, Actor
+from clb.control.doors import Door, Refused, Scope
+from clb.store.inventory import new_id
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-METRICS_PATH: Final = "/metrics"
 
 SECURITY_HEADERS: Final = (
     (b"cache-control", b"no-store"),
@@ -36,8 +30,6 @@ SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 )
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +43,10 @@ class Bounds:
     """Requests at once; the open paths are not counted, since who asks them must always get an answer."""
 
 
-@dataclass(slots=True)
-class Door:
-    """What is asked of who comes to the management address; may change while it serves."""
-
-    token: AdminToken
-    hosts: KnownHosts
-    metrics_open: bool = False
-
-
-class Refused(Exception):
-    """A request that ends here."""
-
-    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.headers = headers
-
-
 class Guard:
-    """An ASGI app around the app; `door` is None on the control socket."""
+    """An ASGI app around the app."""
 
-    def __init__(self, app: App, door: Door | None, bounds: Bounds = Bounds()) -> None:
+    def __init__(self, app: App, door: Door, bounds: Bounds = Bounds()) -> None:
         self._app = app
         self._door = door
         self._bounds = bounds
@@ -82,29 +55,35 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # Nothing else is served; the server closes the connection.
-        send = _with_security_headers(send)
+        scope[REQUEST_ID] = new_id("req")
+        send = _with_common_headers(send, scope[REQUEST_ID])
         try:
             if scope["path"] in OPEN_PATHS:
                 await self._app(scope, _no_body, send)
                 return
-            self._admit(scope)
+            actor = scope[ACTOR] = self._door.admit(scope)
+            self._check_room()
         except Refused as refused:
             await _refuse(refused, send)
             return
         self._running += 1
         try:
-            await self._answer(scope, receive, send)
+            await self._answer(scope, receive, self._counting_forbidden(actor, send))
         finally:
             self._running -= 1
 
-    def _admit(self, scope: Scope) -> None:
-        if self._door is not None:
-            _check_host(scope, self._door.hosts)
-            if not (scope["path"] == METRICS_PATH and self._door.metrics_open):
-                _check_token(scope, self._door.token)
+    def _check_room(self) -> None:
         if self._running >= self._bounds.requests:
             message = f"{self._bounds.requests} requests are being answered; try again"
             raise Refused(503, "busy", message, (b"retry-after", b"1"))
+
+    def _counting_forbidden(self, actor: Actor, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 403:
+                self._door.refusals.add(actor.name, "forbidden")
+            await send(message)
+
+        return sending
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -157,31 +136,6 @@ async def _no_body() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-def _check_host(scope: Scope, hosts: KnownHosts) -> None:
-    given = [value for name, value in scope["headers"] if name == b"host"]
-    if len(given) != 1 or not hosts.knows(given[0]):
-        raise Refused(
-            421,
-            "unknown_host",
-            "use this address by its IP, as localhost, or by a name in admin.hosts or its certificate",
-        )
-
-
-def _check_token(scope: Scope, token: AdminToken) -> None:
-    challenge = (b"www-authenticate", b'Bearer realm="clb"')
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    try:
-        if len(given) == 1 and token.matches(given[0]):
-            return
-    except TokenFault as fault:
-        _logger.error("management token: %s", fault)
-        raise Refused(503, "no_token", "the node's token cannot be read; its log says why") from fault
-    if given:
-        raise Refused(401, "wrong_credential", "the credential is not the node's token", challenge)
-    message = "send Authorization: Bearer with the content of admin.token in the node's state_dir"
-    raise Refused(401, "no_credential", message, challenge)
-
-
 def _header(scope: Scope, wanted: bytes) -> bytes:
     return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
 
@@ -198,12 +152,16 @@ async def _refuse(refused: Refused, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _with_security_headers(send: Send) -> Send:
+def _with_common_headers(send: Send, request_id: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             given = list(message.get("headers", ()))
             names = {bytes(name).lower() for name, _ in given}
-            always = (*SECURITY_HEADERS, (b"date", formatdate(usegmt=True).encode("ascii")))
+            always = (
+                *SECURITY_HEADERS,
+                (b"date", formatdate(usegmt=True).encode("ascii")),
+                (b"x-request-id", request_id.encode("ascii")),
+            )
             message["headers"] = given + [header for header in always if header[0] not in names]
         await send(message)
 

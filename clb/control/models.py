@@ -85,6 +85,30 @@ class ProcessStatus(Answer):
     connections: int | None = None
 
 
+class ManagementTls(Answer):
+    """The certificate of the management address."""
+
+    is_own: bool
+    """Made by the node itself; false of one that the configuration names."""
+    fingerprint: str
+    """SHA-256 of the certificate, lower case hexadecimal."""
+    public_key_pin: str
+    """Of its key, as `curl --pinnedpubkey` takes it; it stays when the node renews its own certificate."""
+    names: list[str]
+    not_after: datetime
+
+
+class ManagementStatus(Answer):
+    """The management address."""
+
+    address: str
+    port: int
+    tls: ManagementTls | None
+    """Null: plain HTTP."""
+    tokens: int
+    """That are neither revoked nor expired; without any the address answers health only."""
+
+
 class ReloadStatus(Answer):
     """What became of a change of the configuration."""
 
@@ -232,6 +256,7 @@ class Status(Answer):
     """`GET /v1/status`."""
 
     node: NodeStatus
+    management: ManagementStatus
     processes: list[ProcessStatus]
     last_reload: ReloadStatus | None
     rates: Rates

@@ -11,9 +11,11 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from clb.config.models import Listener, LoadBalancer, Rule, Target
+from clb.control.audit_trail import AuditTrail
 from clb.control.events import EventHistory
 from clb.control.rates import RateWindow
 from clb.control.totals import NothingCounted, Totals
@@ -111,6 +113,20 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminTls:
+    """What the management address shows who it is by."""
+
+    is_own: bool
+    """Made by this node; False of one that the configuration names."""
+    fingerprint: str
+    """SHA-256 of the certificate, lower case hexadecimal."""
+    public_key_pin: str
+    """Of its key, as `curl --pinnedpubkey` takes it."""
+    names: tuple[str, ...]
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Reload:
     """What became of a change."""
 
@@ -161,6 +177,10 @@ class Node:
     """Of the control process."""
     writer: Writer | None = None
     """What all changes through the API go by; None until it is known what the store has."""
+    admin_tls: AdminTls | None = None
+    """None while the management address speaks plain HTTP."""
+    trail: AuditTrail = field(default_factory=AuditTrail)
+    """Audit records of what is no write."""
     removed: dict[str, RemovedTarget] = field(default_factory=dict)
     columns: Sequence[Sequence[int]] = ()
     """Those of workers, as far as they are in use; only a `view` has them."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from clb.control.access import Actor, RequestId, audit, requires
 from clb.control.events import HISTORY, Event, utc
 from clb.control.explanation import ExplainFault, explain
 from clb.control.explanation_models import LONGEST_URL, MOST_HEADERS, BadQuestion, Explanation, Question
@@ -29,6 +30,7 @@ from clb.control.models import (
 )
 from clb.control.node import Node, SupervisorSilent
 from clb.control.status import build_status
+from clb.store.inventory import AuditRecord, Role
 
 Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
 """From an Accept field to the metrics and their content type; observe/metrics.py has it."""
@@ -48,7 +50,7 @@ class ApiFault(Exception):
 
 def build_router(node: Node, exposition: Exposition) -> APIRouter:
     """All routes, for one node."""
-    router = APIRouter(responses={code: {"model": ErrorAnswer} for code in (400, 401, 421, 503)})
+    router = APIRouter(responses={code: {"model": ErrorAnswer} for code in (400, 401, 403, 421, 503)})
     _add_probes(router, node)
     _add_metrics(router, exposition)
     _add_status(router, node)
@@ -72,7 +74,7 @@ def _add_probes(router: APIRouter, node: Node) -> None:
 
 
 def _add_metrics(router: APIRouter, exposition: Exposition) -> None:
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, dependencies=[requires(Role.VIEWER)])
     async def metrics(request: Request) -> Response:
         """Metrics as Prometheus reads them; OpenMetrics if that is asked for."""
         body, content_type = await exposition(request.headers.get("accept", ""))
@@ -80,13 +82,13 @@ def _add_metrics(router: APIRouter, exposition: Exposition) -> None:
 
 
 def _add_status(router: APIRouter, node: Node) -> None:
-    @router.get("/v1/status", response_model=Status)
+    @router.get("/v1/status", response_model=Status, dependencies=[requires(Role.VIEWER)])
     async def status() -> Response:
         """Listeners, rules, targets, processes, certificates, what drains."""
         # Written here, or FastAPI would check our own answer once more: a second for thousands of targets.
         return Response((await build_status(node)).model_dump_json(), media_type="application/json")
 
-    @router.get("/v1/events")
+    @router.get("/v1/events", dependencies=[requires(Role.VIEWER)])
     async def events(
         after: Annotated[int, Query(ge=0, le=1 << 53, description="Only events with a higher number.")] = 0,
         limit: Annotated[int, Query(ge=1, le=HISTORY)] = EVENTS_AT_ONCE,
@@ -111,13 +113,19 @@ def _event(event: Event) -> EventAnswer:
 
 def _add_reload(router: APIRouter, node: Node) -> None:
     @router.post("/v1/reload", responses={422: {"model": ErrorAnswer}})
-    async def reload(wanted: ReloadRequest | None = None) -> ReloadAnswer:
+    async def reload(
+        actor: Annotated[Actor, requires(Role.OPERATOR)],
+        request: Annotated[str, RequestId],
+        wanted: ReloadRequest | None = None,
+    ) -> ReloadAnswer:
         """Read the configuration again and take it up, or say what would change."""
         plan_only = wanted is not None and wanted.plan_only
         try:
             reply = await node.supervisor.ask("plan" if plan_only else "reload")
         except SupervisorSilent as silent:
             raise ApiFault(503, "supervisor_silent", f"the supervisor does not answer: {silent}") from silent
+        if not plan_only:
+            node.trail.add(_reload_record(node, actor, request, reply))
         if not reply.get("ok", False):
             raise _refused(reply)
         return ReloadAnswer(
@@ -126,6 +134,20 @@ def _add_reload(router: APIRouter, node: Node) -> None:
             changes=[PlanEntry(**entry) for entry in map(_entry, reply.get("changes", ()))],
             warnings=[str(warning) for warning in reply.get("warnings", ())],
         )
+
+
+def _reload_record(node: Node, actor: Actor, request: str, reply: Mapping[str, Any]) -> AuditRecord:
+    is_ok = bool(reply.get("ok", False))
+    after = {"config_version": reply.get("version"), "changes": [_entry(each) for each in reply.get("changes", ())]}
+    return audit(
+        actor,
+        "node.reload",
+        node.outline.config.node.name,
+        at=utc(node.wall()),
+        request_id=request,
+        after=after if is_ok else {"errors": list(reply.get("errors", ()))},
+        outcome="done" if is_ok else "refused",
+    )
 
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -146,12 +168,12 @@ def _add_explain(router: APIRouter, node: Node) -> None:
         except ExplainFault as fault:
             raise ApiFault(400, fault.code, str(fault)) from fault
 
-    @router.post("/v1/explain")
+    @router.post("/v1/explain", dependencies=[requires(Role.VIEWER)])
     async def explain_by_body(question: Question) -> Explanation:
         """Say what would become of a request, and why."""
         return answer(question)
 
-    @router.get("/v1/explain")
+    @router.get("/v1/explain", dependencies=[requires(Role.VIEWER)])
     async def explain_by_query(
         url: Annotated[str, Query(max_length=LONGEST_URL)],
         header: Annotated[list[str], Query(max_length=MOST_HEADERS)] = [],  # noqa: B006 - FastAPI copies it

@@ -7,6 +7,7 @@ Elsewhere: the numbers (node.py, totals.py, rates.py); their form (models.py).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from clb.control.models import (
     DrainingStatus,
     HealthChangeStatus,
     ListenerStatus,
+    ManagementStatus,
+    ManagementTls,
     NodeStatus,
     ProbeStatus,
     ProcessStatus,
@@ -40,6 +43,7 @@ async def build_status(node: Node) -> Status:
     totals = node.totals()
     return Status(
         node=_node(node),
+        management=_management(node),
         processes=[_process(process) for process in node.processes],
         last_reload=_reload(node),
         rates=node.rates.all(),
@@ -67,6 +71,18 @@ def _node(node: Node) -> NodeStatus:
         draining=node.draining,
         workers_ready=node.workers_ready,
         workers_wanted=node.workers_wanted,
+    )
+
+
+def _management(node: Node) -> ManagementStatus:
+    admin, tls = node.outline.config.admin, node.admin_tls
+    now = utc(node.wall())
+    tokens = node.writer.inventory.tokens.values() if node.writer is not None else ()
+    return ManagementStatus(
+        address=str(admin.address),
+        port=admin.port,
+        tls=ManagementTls(**dataclasses.asdict(tls)) if tls is not None else None,
+        tokens=sum(each.is_valid(now) for each in tokens),
     )
 
 

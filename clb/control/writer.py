@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 
 from clb.observe.logging import fields
 from clb.store.interface import OutcomeUnknown, StaleRevision, Store, StoreAway
-from clb.store.inventory import Inventory, Replay, Write
+from clb.store.inventory import AuditRecord, Inventory, Replay, Write
 
 _ATTEMPTS = 5
 """How often a write is drafted anew because another node was faster."""
@@ -191,6 +191,23 @@ class Writer:
             StoreAway: the database cannot be read.
         """
         return await self.ask(lambda: self._store.replay(key))
+
+    async def record(self, records: tuple[AuditRecord, ...]) -> None:
+        """Keep audit records of what is no write; the revision stays.
+
+        Raises:
+            StoreAway, OutcomeUnknown: see there.
+        """
+        revision = self.inventory.revision
+        await self.ask(lambda: self._store.commit(Write(audit=records), revision))
+
+    async def recorded(self, below: int, limit: int, since: datetime | None = None) -> list[tuple[int, AuditRecord]]:
+        """Audit records with their numbers, newest first; those below a number if it is not 0.
+
+        Raises:
+            StoreAway: the database cannot be read.
+        """
+        return await self.ask(lambda: self._store.audit(below, limit, since))
 
     async def ask(self, question: Callable[[], _Result]) -> _Result:
         """Ask the store in a thread, and remember whether it answers."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
+import struct
 from typing import Any, Final
 
 import h11
@@ -21,6 +23,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from clb.control.doors import PEER_UID
 from clb.control.guard import Guard
 from clb.tls.contexts import Identity
 from clb.tls.memory_file import memory_file
@@ -33,6 +36,8 @@ KEEP_ALIVE_S: Final = 75
 ANSWER_S: Final = 180.0
 """From a request's head to the last byte of its answer. A reload waits for every worker, and so may a client."""
 _GOODBYE_S: Final = 1.0
+_UCRED: Final = struct.Struct("3i")
+"""Linux' struct ucred: process, user, group."""
 
 # Whatever a stranger sends would give a line each; what fails in the app is logged by the app.
 logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -60,6 +65,8 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if (user := _peer_user(transport)) is not None:
+            self.app_state = {PEER_UID: user}
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
         else:
@@ -99,6 +106,18 @@ class _Protocol(H11Protocol):
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
+
+
+def _peer_user(transport: asyncio.BaseTransport) -> int | None:
+    """Who opened the other end of a Unix socket: the kernel noted it then, whatever became of that process."""
+    shown = transport.get_extra_info("socket")
+    if shown is None or shown.family != socket.AF_UNIX:
+        return None
+    # A loop may show a stand-in that has no options.
+    with socket.socket(fileno=os.dup(shown.fileno())) as sock:
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    user: int = _UCRED.unpack(data)[1]
+    return user
 
 
 class AdminServer:

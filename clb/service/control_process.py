@@ -11,30 +11,24 @@ import asyncio
 import gc
 import logging
 import os
-import ssl
 import time
 from collections.abc import Sequence
 from functools import lru_cache
 
 import uvloop
 
-from clb.control.app import create_app
 from clb.control.events import EventHistory
-from clb.control.guard import Door, Guard
-from clb.control.hosts import KnownHosts
 from clb.control.node import Node, SupervisorSilent, listeners
 from clb.control.rates import RateWindow
-from clb.control.token import AdminToken, TokenFault
 from clb.control.told import take_event
 from clb.health.streaks import SUSPECTED
 from clb.observe.logging import fields
-from clb.observe.metrics import build_exposition
-from clb.service.admin_server import AdminServer, admin_context, renew_identity
 from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader
 from clb.service.channel import Message
 from clb.service.counter_totals import CountersFollowed
 from clb.service.health_file import HealthFile
+from clb.service.management import Management
 from clb.service.probe import Checker
 from clb.service.prober import Prober
 from clb.service.starts import ControlStart
@@ -62,8 +56,6 @@ class _ControlProcess:
         self._counters = CountersFollowed(start.counters)
         self._sampled_at = float("-inf")
         self._sampling_s = 0.0
-        self._tls: ssl.SSLContext | None = None
-        self._admin_names: tuple[str, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -83,11 +75,9 @@ class _ControlProcess:
             ejections=self._node.ejections,
         )
         self._node.health = self._prober
-        self._token = AdminToken(start.state_dir)
-        self._door = Door(self._token, self._known_hosts(), outline.config.admin.metrics_open)
-        servers = self._make_servers()
-        for server in servers:
-            await server.start()
+        identity = self._reader.admin(start.admin_identity) if start.admin_identity is not None else None
+        self._management = Management(self._node, start, identity)
+        await self._management.start()
         self._node.events.add("control_started", "the management process began", "control", pid=os.getpid())
         gc.collect()
         gc.freeze()
@@ -95,15 +85,15 @@ class _ControlProcess:
         await self._checker.warm_up()
         self._prober.update(self._node.outline)
         self._prober.start()
-        ticking = asyncio.create_task(self._tick())
-        _logger.info("management serves", extra=fields(**_where(outline)))
+        ticking = [asyncio.create_task(each) for each in (self._tick(), self._management.look_after())]
+        _logger.info("management serves", extra=fields(**_where(self._node)))
         self._link.send({"type": "ready"})  # From now on there is something to end in order.
         await self._end.wait()
-        ticking.cancel()
+        for task in ticking:
+            task.cancel()
         await self._prober.stop()
         await self._checker.close()
-        for server in servers:
-            await server.stop()
+        await self._management.stop()
         self._link.close()
         self._counters.close()
         return 0
@@ -132,25 +122,6 @@ class _ControlProcess:
             cookie_key=cookie_key,
         )
 
-    def _make_servers(self) -> list[AdminServer]:
-        app = create_app(self._node, build_exposition(self._node))
-        servers = [AdminServer(Guard(app, None), self._start.control_socket)]
-        try:
-            self._token.ensure()
-        except TokenFault as fault:
-            # Whoever asks gets 503 until the file is put right; the control socket needs no token.
-            _logger.error("management token", extra=fields(error=str(fault)))
-        if self._start.admin_identity is not None:
-            identity = self._reader.admin(self._start.admin_identity)
-            self._tls, self._admin_names = admin_context(identity), identity.names
-            self._door.hosts = self._known_hosts()
-        servers.append(AdminServer(Guard(app, self._door), self._start.admin_socket, self._tls))
-        return servers
-
-    def _known_hosts(self) -> KnownHosts:
-        config = self._node.outline.config
-        return KnownHosts([config.node.name, os.uname().nodename, *config.admin.hosts, *self._admin_names])
-
     # --- what the supervisor says ---
 
     def _received(self, message: Message, files: Sequence[int]) -> None:
@@ -168,12 +139,7 @@ class _ControlProcess:
         self._node.replace_outline(outline)
         if self._prober.is_started:
             self._prober.update(outline)
-        if self._tls is not None and len(files) > 1:
-            identity = self._reader.admin(files[1])
-            renew_identity(self._tls, identity)
-            self._admin_names = identity.names
-        self._door.hosts = self._known_hosts()
-        self._door.metrics_open = outline.config.admin.metrics_open
+        self._management.follow(self._reader.admin(files[1]) if len(files) > 1 else None)
 
     # --- each second ---
 
@@ -205,6 +171,12 @@ class _ControlProcess:
         node.rates.take({key: total for key, total in counted if total is not None})
 
 
-def _where(outline: Outline) -> dict[str, object]:
-    admin = outline.config.admin
-    return {"address": admin.address, "port": admin.port, "tls": admin.tls is not None, "version": outline.version}
+def _where(node: Node) -> dict[str, object]:
+    admin, tls = node.outline.config.admin, node.admin_tls
+    return {
+        "address": admin.address,
+        "port": admin.port,
+        "tls": tls is not None,
+        "fingerprint": tls.fingerprint if tls is not None else None,
+        "version": node.outline.version,
+    }

@@ -152,6 +152,10 @@ class Token:
     revoked_at: datetime | None
     version: int
 
+    def is_valid(self, now: datetime) -> bool:
+        """Whether it opens anything."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:

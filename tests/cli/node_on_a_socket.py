@@ -35,7 +35,7 @@ class NodeOnASocket:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self.server = AdminServer(Guard(self.lab.app, None), self._sock, **self._keys)
+        self.server = AdminServer(Guard(self.lab.app, self.lab.socket_door), self._sock, **self._keys)
         self.run(self.server.start)
         return self
 

@@ -76,10 +76,10 @@ def test_the_summary_of_a_sound_configuration(config: Path) -> None:
             "    listener plain: http://0.0.0.0:8080/",
             "      rule x.example / (default): wrr to nobody",
             "  load balancer away (not here: region far, farther)",
-            "management http://127.0.0.1:9444",
+            "management https://127.0.0.1:9444",
             f"{config}: sound, 2 warnings",
         ]
-        or result.stdout.splitlines()[-2] == "  management http://127.0.0.1:9444"
+        or result.stdout.splitlines()[-2] == "  management https://127.0.0.1:9444"
     )
     assert result.stderr.splitlines() == [
         f"warning: {config}:21:103: load_balancers[0].listeners[1].rules[0].targets: "

@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import signal
+import ssl
 import subprocess
 import time
 
@@ -49,10 +50,10 @@ class Operator:
         self.file.write_text(yaml.safe_dump(document))
 
     def ask(self, path: str, **keys) -> httpx.Response:
-        """By the management address, with the token."""
+        """By the management address, trusting the certificate that the node made for itself."""
         port = yaml.safe_load(self.file.read_text())["admin"]["port"]
-        bearer = {"Authorization": f"Bearer {(self.state / 'admin.token').read_text().strip()}"}
-        return httpx.get(f"http://127.0.0.1:{port}{path}", headers=bearer, timeout=WAIT_S, **keys)
+        trusted = ssl.create_default_context(cafile=self.state / "admin.pem")
+        return httpx.get(f"https://127.0.0.1:{port}{path}", verify=trusted, timeout=WAIT_S, **keys)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +128,11 @@ def test_the_management_address(node, material):
     assert node.ask("/readyz").json() == {"ready": True, "reasons": []}
     with node.process.connect() as client:
         assert client.ask().status == 200
-    text = node.ask("/metrics").text
-    assert 'clb_workers{state="ready"} 2.0' in text
-    port = yaml.safe_load(node.file.read_text())["admin"]["port"]
-    assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 401
+    assert node.ask("/metrics").status_code == 401
+    node.change(lambda document: document["admin"].update(metrics_open=True))
+    assert node.run("reload").returncode == 0
+    assert 'clb_workers{state="ready"} 2.0' in node.ask("/metrics").text
+    assert node.ask("/v1/status").status_code == 401
 
 
 def test_a_worker_that_is_killed_is_told_of(node):
@@ -142,7 +144,7 @@ def test_a_worker_that_is_killed_is_told_of(node):
             and sum(process["restarts"] or 0 for process in answer["processes"]) > restarts
         )
     )
-    events = node.ask("/v1/events").json()["events"]
+    events = NodeClient(node.state / "control.sock", WAIT_S).get("/v1/events")["events"]
     assert any(event["kind"] == "worker_died" and "SIGKILL" in event["cause"] for event in events)
     # Its death is what the test wanted, and the only complaint.
     node.process.lines[:] = [line for line in node.process.lines if "worker died" not in line]

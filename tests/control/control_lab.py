@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,20 +15,25 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from memory_store import MemoryStore, NothingApplied
 
 from clb.config.loader import load
 from clb.config.models import Config
 from clb.control.app import create_app
+from clb.control.doors import PEER_UID, AddressDoor, SocketDoor
 from clb.control.events import EventHistory
-from clb.control.guard import Bounds, Door, Guard
+from clb.control.failed_logins import FailureLimit
+from clb.control.guard import Bounds, Guard
 from clb.control.hosts import KnownHosts
 from clb.control.node import Node, SupervisorSilent, identity, listeners, rules
 from clb.control.rates import RateWindow
-from clb.control.token import AdminToken
+from clb.control.tokens import TokenBook, make_token
 from clb.control.totals import NothingCounted
+from clb.control.writer import Writer
 from clb.metering.cells import CONTROL, FIELDS, Cells, Rows, TargetField, TargetState, target_key
 from clb.observe.metrics import build_exposition
 from clb.service.bundle import CertificateFacts, Outline
+from clb.store.inventory import Role, Token, Write
 
 NOW = 1_800_000_000.0
 SHOP = "shop/https shop.example.com/"
@@ -219,11 +226,18 @@ class _LabOfTheDay:
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         return await self.lab.exposition(accept)
 
+    def tokens(self) -> Mapping[str, Token]:
+        return self.lab.tokens()
+
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.lab.now, UTC)
+
 
 @cache
-def _app() -> FastAPI:
+def _app() -> tuple[FastAPI, TokenBook]:
     stand_in = _LabOfTheDay()
-    return create_app(stand_in, stand_in.exposition)
+    book = TokenBook(stand_in.tokens, stand_in.time)
+    return create_app(stand_in, stand_in.exposition, book), book
 
 
 class Lab:
@@ -231,6 +245,8 @@ class Lab:
 
     def __init__(self, directory: Path, site: Mapping[str, Any] = SITE) -> None:
         self.now = NOW
+        self.source = "192.0.2.77"
+        """Address of whoever asks by the management address."""
         self.rows = Rows(1000)
         self.cells = Cells(1000, 3)
         self.supervisor = FakeSupervisor()
@@ -248,14 +264,32 @@ class Lab:
         self.node.take_processes({"processes": WORKERS})
         self.exposition = build_exposition(self.node)
         _LabOfTheDay.lab = self
-        self.app = _app()
-        self.token = AdminToken(directory)
-        self.token.ensure()
-        self.door = Door(self.token, KnownHosts(["clb.example.com", "*.nodes.example.com"]))
+        self.app, self.book = _app()
+        self.store = MemoryStore()
+        self.node.writer = Writer(self.store, NothingApplied(), self.store.inventory)
+        refusals = self.node.trail.refusals
+        self.limit = FailureLimit(lambda: self.now)
+        hosts = KnownHosts(["clb.example.com", "*.nodes.example.com"])
+        self.door = AddressDoor(self.book, hosts, self.limit, refusals, metrics_open=False)
+        self.socket_door = SocketDoor(frozenset({0, os.geteuid()}), refusals)
 
-    def bearer(self) -> dict[str, str]:
-        """The header that opens the door."""
-        return {"authorization": f"Bearer {self.token.path.read_text().strip()}"}
+    def tokens(self) -> Mapping[str, Token]:
+        """Those of the store, as the node has them."""
+        return self.node.writer.inventory.tokens if self.node.writer is not None else {}
+
+    def make_token(self, role: Role, name: str | None = None, **changes: Any) -> str:
+        """Put a token into the store, and return its secret."""
+        now = datetime.fromtimestamp(self.now, UTC)
+        name = name or f"{role.value}-{len(self.tokens())}"
+        new = make_token(name, role, created_by="uid:0 (control socket)", now=now, expires_at=None)
+        assert self.node.writer is not None
+        self.store.commit(Write(tokens=(replace(new.token, **changes),)), self.store.inventory.revision)
+        self.node.writer.inventory = self.store.inventory
+        return new.secret
+
+    def bearer(self, role: Role = Role.ADMIN) -> dict[str, str]:
+        """The header of a new token."""
+        return {"authorization": f"Bearer {self.make_token(role)}"}
 
     def set_cell(self, key: str, field: int, value: int, column: int = 1) -> None:
         """Write a number as a worker would."""
@@ -270,10 +304,15 @@ class Lab:
         self, method: str, path: str, *, guarded: bool = False, bounds: Bounds | None = None, **keys: Any
     ) -> httpx.Response:
         """Ask as on the control socket, or with `guarded` as on the management address."""
-        app = Guard(self.app, self.door if guarded else None, bounds or Bounds())
+        guard = Guard(self.app, self.door if guarded else self.socket_door, bounds or Bounds())
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if not guarded:
+                scope["state"] = {PEER_UID: os.geteuid()}
+            await guard(scope, receive, send)
 
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(self.source, 40000))
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9443") as client:
                 return await client.request(method, path, **keys)
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "control"))
 
-from control_lab import WORKERS, outline
+from control_lab import SITE, WORKERS, outline
 
 from clb.metering.cells import Cells
 from clb.service.bundle_files import write_identity, write_outline
@@ -31,7 +34,7 @@ WAIT_S = 10.0
 class Supervisor:
     """Plays the other end of the channel; the process runs in a thread."""
 
-    def __init__(self, directory: Path, identity: Identity | None = None) -> None:
+    def __init__(self, directory: Path, identity: Identity | None = None, site: Mapping[str, Any] = SITE) -> None:
         self.directory = directory
         self.channel, theirs = Channel.pair()
         self.control = socket.socket(socket.AF_UNIX)
@@ -41,7 +44,7 @@ class Supervisor:
         self.admin.bind(("127.0.0.1", 0))
         self.admin.listen()
         self.port = self.admin.getsockname()[1]
-        self.memory = write_outline(outline())
+        self.memory = write_outline(outline(site))
         self.identity = write_identity(identity) if identity is not None else None
         self.replies: dict[str, dict[str, object]] = {"processes": {"ok": True, "processes": list(WORKERS)}}
         self.asked: list[str] = []
@@ -137,16 +140,58 @@ def test_it_says_that_it_serves_so_that_it_is_ended_in_order(supervisor):
     supervisor.wait_for("/healthz", lambda _: "ready" in supervisor.heard)
 
 
-def test_the_management_address_wants_the_token(supervisor):
+def trusting(supervisor) -> httpx.Client:
+    """A client of the management address that trusts the node's own certificate, as the file has it."""
+    context = ssl.create_default_context(cafile=supervisor.directory / "admin.pem")
+    return httpx.Client(verify=context, base_url=f"https://127.0.0.1:{supervisor.port}", timeout=WAIT_S)
+
+
+def test_the_management_address_wants_a_token(supervisor):
     supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
-    token = (supervisor.directory / "admin.token").read_text().strip()
-    base = f"http://127.0.0.1:{supervisor.port}"
-    assert httpx.get(f"{base}/healthz").status_code == 200
-    assert httpx.get(f"{base}/v1/status").status_code == 401
-    bearer = {"Authorization": f"Bearer {token}"}
-    assert httpx.get(f"{base}/v1/status", headers=bearer).status_code == 200
-    assert b"clb_build_info" in httpx.get(f"{base}/metrics", headers=bearer).content
-    assert httpx.get(f"{base}/v1/status", headers={**bearer, "Host": "evil.test"}).status_code == 421
+    with trusting(supervisor) as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/v1/status").status_code == 401
+        assert client.get("/metrics").status_code == 401
+        bearer = {"Authorization": "Bearer clb_aaaaaaaaaaaa_" + "A" * 43}
+        assert client.get("/v1/status", headers=bearer).status_code == 401
+        assert client.get("/v1/status", headers={**bearer, "Host": "evil.test"}).status_code == 421
+
+
+def test_who_comes_by_the_control_socket_is_named(supervisor):
+    supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
+    who = supervisor.get("/v1/whoami").json()
+    assert (who["name"], who["role"]) == (f"uid:{os.geteuid()} (control socket)", "admin")
+
+
+def test_it_makes_a_certificate_of_its_own_and_keeps_it(tmp_path):
+    shown = []
+    for _ in range(2):
+        with Supervisor(tmp_path) as supervisor:
+            supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
+            shown.append(supervisor.get("/v1/status").json()["management"])
+            for name in ("admin.pem", "admin.key"):
+                assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+            with trusting(supervisor) as client:
+                assert client.get("/healthz").status_code == 200
+        (tmp_path / "control.sock").unlink()
+    assert shown[0]["tls"] == shown[1]["tls"]
+    assert shown[0]["tls"]["is_own"] is True
+    assert {"localhost", "127.0.0.1", "::1", "node-1"} <= set(shown[0]["tls"]["names"])
+    assert shown[0]["tokens"] == 0
+
+
+def test_nothing_speaks_clear_text_unless_told_to(supervisor):
+    supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{supervisor.port}/healthz")
+
+
+def test_clear_text_where_the_configuration_says_so(tmp_path):
+    with Supervisor(tmp_path, site={**SITE, "admin": {"danger_plain_http": True}}) as supervisor:
+        supervisor.wait_for("/healthz", lambda answer: answer.status_code == 200)
+        assert supervisor.get("/v1/status").json()["management"]["tls"] is None
+        assert httpx.get(f"http://127.0.0.1:{supervisor.port}/healthz").status_code == 200
+        assert not (tmp_path / "admin.key").exists()
 
 
 def test_another_configuration_is_taken_up(supervisor, site_without_first_target):
@@ -156,8 +201,10 @@ def test_another_configuration_is_taken_up(supervisor, site_without_first_target
     supervisor.channel.send({"type": "snapshot", "version": 2}, [memory])
     os.close(memory)
     supervisor.wait_for("/v1/status", lambda answer: answer.json()["node"]["config_version"] == 2)
-    base = f"http://127.0.0.1:{supervisor.port}"
-    assert httpx.get(f"{base}/metrics", headers={"Host": "admin.example.net"}).status_code == 200
+    # Its own certificate is for the new name as well.
+    assert "admin.example.net" in supervisor.get("/v1/status").json()["management"]["tls"]["names"]
+    with trusting(supervisor) as client:
+        assert client.get("/metrics", headers={"Host": "admin.example.net"}).status_code == 200
 
 
 def test_events_are_kept(supervisor):
@@ -189,15 +236,6 @@ def test_a_request_that_waits_when_the_supervisor_goes_is_answered(tmp_path):
     asking.join(WAIT_S)
     client.close()
     assert answers == [503]
-
-
-def test_a_token_that_is_none_leaves_the_control_socket_open(tmp_path, caplog):
-    (tmp_path / "admin.token").write_text("short")
-    (tmp_path / "admin.token").chmod(0o600)
-    with Supervisor(tmp_path) as supervisor:
-        supervisor.wait_for("/v1/status", lambda answer: answer.status_code == 200)
-        refused = httpx.get(f"http://127.0.0.1:{supervisor.port}/v1/status", headers={"Authorization": "Bearer short"})
-        assert refused.json()["error"]["code"] == "no_token"
 
 
 def test_the_management_address_by_tls_and_its_names(material, tmp_path):

@@ -35,7 +35,7 @@ def test_directories_are_private(tmp_path):
 @needs_root
 def test_what_root_left_is_given_to_the_user(tmp_path, nobody):
     prepare_state_dir(tmp_path, None)
-    files = [tmp_path / "admin.token", tmp_path / "counters" / "0.counters"]
+    files = [tmp_path / "admin.key", tmp_path / "counters" / "0.counters"]
     for file in files:
         file.write_text("x")
     prepare_state_dir(tmp_path, nobody)

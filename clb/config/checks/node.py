@@ -15,7 +15,7 @@ from clb.config.faults import Problem
 
 
 def check_node(root: View) -> Iterator[Problem]:
-    """At most one source of the keyring; no management in clear text on an open address."""
+    """At most one source of the keyring; no management in clear text but on this machine."""
     keyring = root.view("keyring")
     sources = [key for key in ("file", "env", "command") if keyring.given(key)]
     if len(sources) > 1:
@@ -24,9 +24,13 @@ def check_node(root: View) -> Iterator[Problem]:
     if notify.given("secret") and not notify.given("webhook"):
         yield Problem(notify.at("secret"), "signs nothing without webhook; add webhook or remove secret", "key")
     admin = root.view("admin")
-    if not admin.given("tls") and not _is_loopback(admin.text("address", "127.0.0.1")):
-        message = "management without TLS can be read on the network; add tls or use address: 127.0.0.1"
-        yield Problem(admin.at("address"), message, is_warning=True)
+    if admin.flag("danger_plain_http"):
+        at = admin.at("danger_plain_http")
+        if admin.given("tls"):
+            yield Problem(at, "speaks clear text, so tls is for nothing; keep one of them", "key")
+        if not _is_loopback(admin.text("address", "127.0.0.1")):
+            message = "tokens could be read on the network; remove it, or use address: 127.0.0.1"
+            yield Problem(at, message, "key")
 
 
 def _is_loopback(address: str | None) -> bool:
