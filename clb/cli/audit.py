@@ -15,7 +15,7 @@ import typer
 from clb.cli.amounts import moment
 from clb.cli.node_client import AsJson, ConfigFile, NodeClient, NodeFault, SocketFile
 
-_PAGE = 1000
+_PAGE = 500
 
 
 def audit(

@@ -22,7 +22,8 @@ from clb.control.writer import Writer
 from clb.store.inventory import AuditRecord, Role
 
 RECORDS_AT_ONCE: Final = 100
-MOST_RECORDS: Final = 1000
+MOST_RECORDS: Final = 500
+"""In one answer: less than the store gives at once."""
 _STEP: Final = 1000
 _MOST_LOOKED_AT: Final = 20_000
 """By one request with filters; `next` says where another one goes on."""
