@@ -27,6 +27,7 @@ COMMANDS = {
     "token": "clb.cli.token",
     "audit": "clb.cli.audit",
     "admin": "clb.cli.admin",
+    "store": "clb.cli.store",
     "tls": "clb.cli.tls",
 }
 """Word and module, in the order of the help; the module has a function of that name, or an `app` of several."""

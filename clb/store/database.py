@@ -142,12 +142,43 @@ class Database:
 
     def commit(self, write: Write, expected: int) -> int:
         """Write it, if the revision is still `expected`; return the new one."""
+
+        def work(connection: Connection) -> int:
+            revision = self._count_up(connection, expected) if write.changes_something else expected
+            self._write(connection, write)
+            self._note(connection, write)
+            return revision
+
+        return self._in_one_transaction(work, expected)
+
+    def replace(self, inventory: Inventory, audit: Sequence[AuditRecord]) -> int:
+        """Put this in the place of everything (backup.py); return the new revision."""
+        whole = Write(
+            entries=tuple(inventory.entries.values()),
+            certificates=tuple(inventory.certificates.values()),
+            overrides=tuple(inventory.overrides.values()),
+            tokens=tuple(inventory.tokens.values()),
+        )
+
+        def work(connection: Connection) -> int:
+            was = int(connection.execute(select(tables.store.c.revision).with_for_update()).scalar_one())
+            revision = max(was, inventory.revision) + 1
+            connection.execute(update(tables.store).values(revision=revision))
+            for table in reversed(tables.metadata.sorted_tables):
+                if table is not tables.store:
+                    connection.execute(delete(table))
+            self._write(connection, whole)
+            if audit:
+                connection.execute(insert(tables.audit), [rows.audit_row(each) for each in audit])
+            return revision
+
+        return self._in_one_transaction(work, None)
+
+    def _in_one_transaction(self, work: Callable[[Connection], int], expected: int | None) -> int:
         with translated(), self._engine.connect().execution_options(**WRITES) as connection:
             transaction = connection.begin()
             try:
-                revision = self._count_up(connection, expected) if write.changes_something else expected
-                self._write(connection, write)
-                self._note(connection, write)
+                revision = work(connection)
                 if revision != expected and self._listener is not None:
                     connection.execute(select(func.pg_notify(CHANNEL, str(revision))))
             except BaseException:

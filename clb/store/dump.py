@@ -99,7 +99,7 @@ def read_dump(data: bytes) -> Dump:
             raise DumpFault("it is cut off or was changed: its checksum is another")
         return _put_together(head["revision"], records)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DumpFault(f"it cannot be read: {type(error).__name__}") from error
+        raise DumpFault("it is cut off, or clb did not write it") from error
 
 
 def _put_together(revision: int, records: Iterable[dict[str, Any]]) -> Dump:

@@ -347,3 +347,14 @@ def _all_gone(store: Database) -> dict[str, frozenset[str]]:
         "removed_certificates": frozenset(there.certificates),
         "removed_overrides": frozenset(there.overrides),
     }
+
+
+def test_replacing_everything_leaves_nothing_of_before(store: Database):
+    store.commit(EVERYTHING, 0)
+    other = Inventory.of(40, [entry("other")])
+    assert store.replace(other, [audit("restored")]) == 41
+    found = store.read()
+    assert (found.entries, found.certificates, found.tokens) == (other.entries, {}, {})
+    assert [record.action for _, record in store.audit(0, 10)] == ["restored"]
+    assert store.replay("a") is None
+    assert store.replace(Inventory(), []) == 42
