@@ -28,14 +28,24 @@ class NodeOnASocket:
         self.path = directory / "control.sock"
         self._keys = keys
 
+    def listen(self) -> socket.socket:
+        """Where it serves."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(self.path))
+        return sock
+
+    @property
+    def door(self) -> Any:
+        """Who may come in."""
+        return self.lab.socket_door
+
     def __enter__(self) -> NodeOnASocket:
-        self._sock = socket.socket(socket.AF_UNIX)
-        self._sock.bind(str(self.path))
+        self._sock = self.listen()
         self._sock.setblocking(False)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self.server = AdminServer(Guard(self.lab.app, self.lab.socket_door), self._sock, **self._keys)
+        self.server = AdminServer(Guard(self.lab.app, self.door), self._sock, **self._keys)
         self.run(self.server.start)
         return self
 
