@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import ssl
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -133,6 +136,17 @@ def test_the_management_address(node, material):
     assert node.run("reload").returncode == 0
     assert 'clb_workers{state="ready"} 2.0' in node.ask("/metrics").text
     assert node.ask("/v1/status").status_code == 401
+
+
+def test_the_health_check_of_the_image(node, tmp_path):
+    (line,) = re.findall(r'CMD \["python", "-c", "(.+)"\]', (Path(__file__).parents[2] / "Dockerfile").read_text())
+    assert ".of(None, None, 3)" in line
+    for directory, status in ((node.state, 0), (tmp_path, 1)):
+        here = line.replace(
+            ".of(None, None, 3)", f".of(None, __import__('pathlib').Path('{directory}/control.sock'), 3)"
+        )
+        ran = subprocess.run([sys.executable, "-c", here], capture_output=True, timeout=WAIT_S)
+        assert ran.returncode == status
 
 
 def test_a_worker_that_is_killed_is_told_of(node):
