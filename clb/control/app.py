@@ -18,7 +18,9 @@ from starlette.exceptions import HTTPException
 from clb import __version__
 from clb.control.access import check_roles, show_roles
 from clb.control.audit_routes import build_audit_router
+from clb.control.certificates import certificate_routes
 from clb.control.guard import error_body
+from clb.control.keyring_routes import keyring_routes
 from clb.control.node import Node
 from clb.control.routes import ApiFault, Exposition, build_router
 from clb.control.token_routes import build_token_router
@@ -42,6 +44,8 @@ def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
     app.include_router(build_router(node, exposition))
     app.include_router(build_token_router(node, book))
     app.include_router(build_audit_router(node))
+    app.include_router(certificate_routes(node))
+    app.include_router(keyring_routes(node))
     add_fault_handlers(app)
     check_roles(app)
     make_document = app.openapi

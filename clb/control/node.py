@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from clb.config.models import Listener, LoadBalancer, Rule, Target
 from clb.control.audit_trail import AuditTrail
 from clb.control.events import EventHistory
+from clb.control.keyring_holder import KeyringHolder
 from clb.control.rates import RateWindow
 from clb.control.totals import NothingCounted, Totals
 from clb.control.writer import Writer
@@ -175,6 +176,12 @@ class Node:
     """How often each target was ejected while this process lives, by its key."""
     loop_lag_s: float = 0.0
     """Of the control process."""
+    keyring: KeyringHolder = field(default_factory=KeyringHolder)
+    """What opens and seals stored private keys."""
+    notices: Counter[int] = field(default_factory=Counter)
+    """How often somebody was told that a certificate expires, by the day of notice, while this process lives."""
+    deliveries: Counter[str] = field(default_factory=Counter)
+    """What notices to the webhook came to: delivered, failed or dropped."""
     writer: Writer | None = None
     """What all changes through the API go by; None until it is known what the store has."""
     admin_tls: AdminTls | None = None

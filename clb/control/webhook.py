@@ -1,6 +1,6 @@
 """Tell another system by HTTP, without ever waiting for it: signed, retried, and bounded.
 
-Owns:      the queue, the signature, when to try again and when to give up.
+Owns:      the queue, the signature, when to try again and when to give up, and counting what came of it.
 Elsewhere: what is told (notices.py); the keys `notify.webhook` and `notify.secret` (config/node.py).
 Shell:     one task in the control process; a receiver that hangs costs nobody anything but its own notices.
 
@@ -18,7 +18,7 @@ import logging
 import random
 import secrets
 import ssl
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +35,8 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
 """Ten attempts stretch over about a quarter of an hour."""
 TIMEOUT_S: Final = 10.0
+DELIVERY_RESULTS: Final = ("delivered", "failed", "dropped")
+"""Failed: refused, or given up after the last attempt. Dropped: the queue was full."""
 _RETRIED: Final = frozenset({408, 425, 429})
 
 _logger = logging.getLogger(__name__)
@@ -54,27 +56,17 @@ class _Delivery:
     body: bytes
 
 
-@dataclass(slots=True)
-class Deliveries:
-    """How many notices came to what, while this process lives."""
-
-    delivered: int = 0
-    failed: int = 0
-    """Refused, or given up after the last attempt."""
-    dropped: int = 0
-    """The queue was full."""
-
-
 class Webhook:
     """The receiver of the configuration, if there is one."""
 
     def __init__(
         self,
         wall: Callable[[], float],
+        counts: Counter[str] | None = None,
         post: Post | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.counts = Deliveries()
+        self.counts = counts if counts is not None else Counter()
         self._wall = wall
         self._post = post or post_once
         self._sleep = sleep
@@ -101,7 +93,7 @@ class Webhook:
         delivery = _Delivery(secrets.token_hex(16), kind, json.dumps({"type": kind, **facts}).encode("ascii"))
         if len(self._waiting) >= LONGEST_QUEUE:
             dropped = self._waiting.popleft()
-            self.counts.dropped += 1
+            self.counts["dropped"] += 1
             _logger.error("notice dropped, too many wait", extra=fields(kind=dropped.kind, delivery=dropped.id))
         self._waiting.append(delivery)
         self._something.set()
@@ -124,11 +116,11 @@ class Webhook:
                 return
             fault = await self._try(self._url, delivery)
             if fault is None:
-                self.counts.delivered += 1
+                self.counts["delivered"] += 1
                 return
             told = fields(to=_shown(self._url), kind=delivery.kind, delivery=delivery.id, attempt=attempt, error=fault)
             if fault.startswith("refused") or attempt == ATTEMPTS:
-                self.counts.failed += 1
+                self.counts["failed"] += 1
                 _logger.error("notice not delivered", extra=told)
                 return
             _logger.warning("notice not delivered yet", extra=told)

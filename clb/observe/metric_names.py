@@ -59,6 +59,10 @@ METRICS: dict[str, MetricName] = {
     "clb_certificate_info": _gauge(
         "Always 1; names and listeners of the certificate.", "certificate", "key_type", "domains", "listeners"
     ),
+    "clb_certificate_notices_total": _counter(
+        "Notices of certificates that expire, by days before the end; 0: one that has expired.", "days"
+    ),
+    "clb_webhook_deliveries_total": _counter("Notices to the webhook: delivered, failed or dropped.", "result"),
     # Listeners.
     "clb_open_connections": _gauge("Connections of clients that are open.", *_LISTENER),
     "clb_connections_total": _counter("Connections of clients that were accepted.", *_LISTENER),

@@ -20,8 +20,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from clb import __version__
+from clb.certificates.lifecycle import NOTICE_DAYS
 from clb.control.node import TAKES_WORK, Node, Process, identity, listeners, rules
 from clb.control.totals import Latency, ListenerTotals, RuleTotals, TargetTotals, Totals
+from clb.control.webhook import DELIVERY_RESULTS
 from clb.metering.cells import ListenerField, TargetField, target_key
 from clb.observe.metric_names import METRICS, Kind
 from clb.observe.processes import Usage, read_usage
@@ -207,6 +209,10 @@ def _add_certificates(series: _Series, node: Node) -> None:
         series.gauge("clb_certificate_expiry_timestamp_seconds", (name, domain), expires_at)
         labels = (name, facts.key_type, _some(facts.names), _some(users.get(name, ())))
         series.gauge("clb_certificate_info", labels, 1)
+    for days in NOTICE_DAYS:
+        series.count("clb_certificate_notices_total", (str(days),), node.notices[days])
+    for result in DELIVERY_RESULTS:
+        series.count("clb_webhook_deliveries_total", (result,), node.deliveries[result])
 
 
 def _some(names: Iterable[str]) -> str:

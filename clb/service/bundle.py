@@ -24,6 +24,8 @@ class CertificateFacts:
     not_after: datetime
     fingerprint: str
     """SHA-256, lower case hexadecimal."""
+    key_digest: str = ""
+    """Of the public key: which private key it needs."""
 
 
 @dataclass(frozen=True, slots=True)

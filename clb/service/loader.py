@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
 
+from clb.certificates.reading import public_key_digest
 from clb.certificates.server import ServerCertificate
 from clb.config.diff import plan
 from clb.config.models import Config, Listener, LoadBalancer
@@ -148,6 +149,7 @@ def facts(certificate: ServerCertificate) -> CertificateFacts:
         not_before=certificate.leaf.not_valid_before_utc,
         not_after=certificate.not_after,
         fingerprint=certificate.leaf.fingerprint(hashes.SHA256()).hex(),
+        key_digest=public_key_digest(certificate.leaf) or "",
     )
 
 

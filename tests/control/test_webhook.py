@@ -26,7 +26,7 @@ class Receiver:
         self.answers = list(answers)
         self.got = []
         self.pauses = []
-        self.hook = Webhook(lambda: NOW, self.post, self.sleep)
+        self.hook = Webhook(lambda: NOW, post=self.post, sleep=self.sleep)
         self.hook.configure(URL, SecretStr("key"))
 
     async def post(self, url, body, headers):
@@ -76,7 +76,7 @@ TRIED_AGAIN = {
 @pytest.mark.parametrize("answer", TRIED_AGAIN.values(), ids=TRIED_AGAIN)
 def test_tried_again_as_the_same_delivery(answer):
     receiver = Receiver(answer, answer, 200).play("x")
-    assert receiver.hook.counts.delivered == 1
+    assert receiver.hook.counts["delivered"] == 1
     assert len({headers["clb-delivery"] for _, _, headers in receiver.got}) == 1
     assert len({body for _, body, _ in receiver.got}) == 1
     first, second = receiver.pauses
@@ -86,7 +86,7 @@ def test_tried_again_as_the_same_delivery(answer):
 
 def test_given_up_after_the_last_attempt(caplog):
     receiver = Receiver(*[500] * ATTEMPTS).play("x")
-    assert (len(receiver.got), receiver.hook.counts.failed) == (ATTEMPTS, 1)
+    assert (len(receiver.got), receiver.hook.counts["failed"]) == (ATTEMPTS, 1)
     assert max(receiver.pauses) <= webhook.LONGEST_PAUSE_S
     (record,) = (record for record in caplog.records if record.levelname == "ERROR")
     assert record.message == "notice not delivered"
@@ -96,7 +96,7 @@ def test_given_up_after_the_last_attempt(caplog):
 def test_a_refusal_is_final(status):
     receiver = Receiver(status).play("x", "y")
     assert len(receiver.got) == 2
-    assert (receiver.hook.counts.failed, receiver.hook.counts.delivered) == (1, 1)
+    assert (receiver.hook.counts["failed"], receiver.hook.counts["delivered"]) == (1, 1)
 
 
 def test_what_may_be_secret_in_the_url_is_not_logged(caplog):
@@ -110,7 +110,7 @@ def test_nobody_waits_and_of_too_many_the_oldest_go():
     receiver = Receiver()
     for number in range(LONGEST_QUEUE + 5):
         receiver.hook.send("x", {"n": number})
-    assert receiver.hook.counts.dropped == 5
+    assert receiver.hook.counts["dropped"] == 5
 
     asyncio.run(receiver.hook.deliver_waiting())
     assert json.loads(receiver.got[0][1])["n"] == 5
@@ -165,7 +165,7 @@ def test_the_task_delivers_what_comes_while_it_runs():
         return 200
 
     async def run():
-        hook = Webhook(lambda: NOW, post)
+        hook = Webhook(lambda: NOW, post=post)
         hook.configure(URL, None)
         task = asyncio.create_task(hook.run())
         for _ in range(2):
