@@ -24,6 +24,8 @@ COMMANDS = {
     "top": "clb.cli.top",
     "reload": "clb.cli.reload",
     "explain": "clb.cli.explain",
+    "cert": "clb.cli.cert",
+    "keyring": "clb.cli.keyring",
     "token": "clb.cli.token",
     "audit": "clb.cli.audit",
     "admin": "clb.cli.admin",

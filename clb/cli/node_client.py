@@ -169,6 +169,17 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _state_dir(config: Path) -> Path:
     """`node.state_dir` of a file that may be wrong elsewhere."""
+    node = read_plainly(config).get("node")
+    given = node.get("state_dir") if isinstance(node, dict) else None
+    return config.absolute().parent / given if isinstance(given, str) else DEFAULT_STATE_DIR
+
+
+def read_plainly(config: Path) -> dict[str, Any]:
+    """A configuration file as plain data; it may be wrong in any way but the form.
+
+    Raises:
+        NodeFault: it cannot be read.
+    """
     from clb.config.document import DocumentError, parse
 
     try:
@@ -179,9 +190,7 @@ def _state_dir(config: Path) -> Path:
         where = f"{config}:{error.place[0]}:{error.place[1]}"
         message = f"{where}: {error.message}; --socket finds the node without the file"
         raise NodeFault(message, [], EXIT_NO_NODE) from error
-    node = root.value.get("node") if isinstance(root.value, dict) else None
-    given = node.get("state_dir") if isinstance(node, dict) else None
-    return config.absolute().parent / given if isinstance(given, str) else DEFAULT_STATE_DIR
+    return root.value if isinstance(root.value, dict) else {}
 
 
 def _why(error: Exception, path: Path) -> str:
