@@ -64,8 +64,9 @@ def _certificates(sides: Sides) -> Iterator[Entry]:
 
 
 def _certificate(sides: Sides, name: str, where: str, old: Certificate, new: Certificate) -> Iterator[Entry]:
-    for key, what in changed_fields(old, new):
-        yield Entry(Kind.IN_PLACE, f"{where} {key}", what)
+    if old is not new:
+        for key, what in changed_fields(old, new):
+            yield Entry(Kind.IN_PLACE, f"{where} {key}", what)
     known: tuple[Mapping[str, str | bytes], Mapping[str, str | bytes]]
     for known in (
         (sides.before.certificates, sides.after.certificates),
@@ -97,7 +98,7 @@ def _load_balancers(sides: Sides) -> Iterator[Entry]:
             for key, what in changed_fields(before, after, skip={"listeners"}):
                 yield Entry(Kind.IN_PLACE, f"{name} {key}", what)
         was_served, is_served = _listeners(sides.old, before), _listeners(sides.new, after)
-        if before != after and was_served is None and is_served is None:
+        if was_served is None and is_served is None and before != after:
             yield Entry(Kind.IN_PLACE, name, "changed; it is not of this node's region, so nothing is done")
         yield from _listener_entries(sides, name, was_served or {}, is_served or {})
     if list(old) != list(new) and old.keys() == new.keys():

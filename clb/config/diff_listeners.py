@@ -10,7 +10,7 @@ version that it was made with, and the client's certificate is not looked at aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clb.config.changed_fields import changed_fields
@@ -57,10 +57,12 @@ def changed_listener(sides: Sides, balancer: str, old: Listener, new: Listener) 
         what = f"protocol {old.protocol} -> {new.protocol}: a new listener takes the socket over; {_grace(sides)}"
         yield Entry(Kind.REMOVED_LISTENER, key, what, key)
         yield Entry(Kind.NEW_LISTENER, key, f"{_socket(new)} ({new.protocol})", key)
-    for name, what in changed_fields(old, new, skip={"rules", "protocol"}):
-        yield Entry(_kind(name, new), f"{key} {name}", what, key)
+    if old is not new:
+        for name, what in changed_fields(old, new, skip={"rules", "protocol"}):
+            yield Entry(_kind(name, new), f"{key} {name}", what, key)
     yield from _changed_files(sides, balancer, key, old, new)
-    yield from _rule_entries(sides, key, old, new)
+    if old is not new:
+        yield from _rule_entries(sides, key, old, new)
 
 
 def _kind(name: str, listener: Listener) -> Kind:
@@ -83,8 +85,9 @@ def _changed_files(sides: Sides, balancer: str, key: str, old: Listener, new: Li
 
 
 def _rule_entries(sides: Sides, key: str, old: Listener, new: Listener) -> Iterator[Entry]:
-    before = {(rule.domain, rule.url): rule for rule in old.rules}
-    after = {(rule.domain, rule.url): rule for rule in new.rules}
+    first, last = _common(old.rules, new.rules)
+    before = {(rule.domain, rule.url): rule for rule in old.rules[first : len(old.rules) - last]}
+    after = {(rule.domain, rule.url): rule for rule in new.rules[first : len(new.rules) - last]}
     for identity in dict.fromkeys([*before, *after]):
         where = f"{key} rule {identity[0]}{identity[1]}"
         was, will_be = before.get(identity), after.get(identity)
@@ -97,6 +100,15 @@ def _rule_entries(sides: Sides, key: str, old: Listener, new: Listener) -> Itera
             yield Entry(Kind.DRAINED, where, f"removed, {_destination(was)}{grace}", key)
     if list(before) != list(after) and before.keys() == after.keys():
         yield Entry(Kind.IN_PLACE, f"{key} rules", "another order", key)
+
+
+def _common(old: Sequence[Rule], new: Sequence[Rule]) -> tuple[int, int]:
+    """How many rules at the beginning, and how many at the end, are the same objects: usually all but a few."""
+    shorter = min(len(old), len(new))
+    first = next((place for place in range(shorter) if old[place] is not new[place]), shorter)
+    rest = shorter - first
+    last = next((place for place in range(rest) if old[-1 - place] is not new[-1 - place]), rest)
+    return first, last
 
 
 def _changed_rule(sides: Sides, key: str, where: str, old: Rule, new: Rule) -> Iterator[Entry]:

@@ -123,6 +123,7 @@ def _text(read: Callable[[str], object], example: str) -> BeforeValidator:
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
+_STORED_ID = re.compile(r"[a-z]{2,8}-[a-z0-9]{6,40}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[1-5]xx|[1-5][0-9][0-9]", re.ASCII)
 _LONGEST_TEXT = 1024
@@ -131,6 +132,12 @@ _LONGEST_TEXT = 1024
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError(f"{quote(value)} is no name; write 1 to 80 of a-z A-Z 0-9 . _ -, a letter or digit first")
+    return value
+
+
+def _stored_id(value: str) -> str:
+    if not _STORED_ID.fullmatch(value):
+        raise ValueError(f"{quote(value)} is no id of the store; clb export writes them")
     return value
 
 
@@ -210,6 +217,8 @@ def _secret(value: object) -> SecretStr:
 
 
 Name = Annotated[str, _text(_name, "web-1")]
+StoredId = Annotated[str, _text(_stored_id, "lb-h4nd3xq7w2ab")]
+"""Of an object that was made through the management API."""
 ShortText = Annotated[str, _text(_short_text, "text")]
 CookieName = Annotated[str, _text(_cookie_name, "CLBSESSION")]
 FieldName = Annotated[str, _text(_field_name, "X-Api-Key")]

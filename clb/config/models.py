@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from clb.config.fields import File, FrozenModel, Name, Names, ShortText
+from clb.config.fields import File, FrozenModel, Name, Names, ShortText, StoredId
 from clb.config.limits import Access, InFlight, NodeLimits, RateCap, RateLimit
 from clb.config.listeners import Limits, Listener, ProxyProtocol, Timeouts
 from clb.config.node import AccessLog, Admin, KeyPair, Keyring, Node, Notify, Store
@@ -50,12 +50,14 @@ __all__ = [
 
 
 class Certificate(FrozenModel):
-    """PEM files, named once and referred to by any number of listeners."""
+    """PEM files, or an object of the store, named once and referred to by any number of listeners."""
 
     type: Literal["server", "ca"]
-    certificate: File
+    certificate: File | None = None
     private_key: File | None = None
     """A server certificate has one, a CA certificate must not."""
+    stored: StoredId | None = None
+    """In place of both files: a certificate that was uploaded through the management API."""
 
 
 class LoadBalancer(FrozenModel):
@@ -67,6 +69,8 @@ class LoadBalancer(FrozenModel):
     """One or several; by default the node's."""
     labels: dict[Name, ShortText] = Field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
+    stored: StoredId | None = None
+    """The load balancer was made through the management API, and this is a copy of it, as `clb export` writes them."""
 
     def serves(self, region: str) -> bool:
         """Whether a node of this region serves it."""

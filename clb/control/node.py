@@ -23,6 +23,7 @@ from clb.control.totals import NothingCounted, Totals
 from clb.control.writer import Writer
 from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, listener_key, rule_key, target_key
 from clb.service.bundle import Outline
+from clb.service.outline_parts import differences
 
 PROCESSES_AGE_S = 5.0
 """After so long without a word of the supervisor, what it said last is not believed any more."""
@@ -197,11 +198,13 @@ class Node:
         old, self.outline = self.outline, outline
         now = self.wall()
         until = now + old.config.node.drain_timeout
-        kept = {key for key, *_ in targets(outline)}
-        for key, rule, identity in targets(old):
-            if key not in kept and (row := old.rows.get(key)) is not None:
+        found = differences(old.config, outline.config)
+        for key in found.gone_rows:
+            rule, _, identity = key.rpartition(" ")
+            # Of a listener there is no space in its key, of a rule there is one.
+            if " " in rule and (row := old.rows.get(key)) is not None:
                 self.removed[key] = RemovedTarget(rule, identity, row, now, until)
-        for key in kept:
+        for key in found.new_rows:
             self.removed.pop(key, None)
 
     def take_processes(self, reply: Mapping[str, Any]) -> None:

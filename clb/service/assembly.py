@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clb.balancing.candidate import Candidate
-from clb.config.models import Access, Listener
+from clb.config.models import Access, Listener, Rule
 from clb.metering.cells import ListenerField, target_key
 from clb.proxy.listener import ListenerParts, ListenerRuntime, RequestIds
 from clb.proxy.pool import TargetPool
@@ -34,6 +34,8 @@ from clb.service.surroundings import Surroundings
 
 _RULES_IN_A_STEP = 10
 _LOOKS_IN_A_STEP = 500
+_FEW = 20
+"""Rules that may be changed in one step."""
 _LOOK_EVERY_S = 0.02
 
 
@@ -47,6 +49,8 @@ class _Rules:
     """Whether one has a `retry.timeout`."""
     rules: list[RuleRuntime] = field(default_factory=list)
     changes: list[RuleChange] = field(default_factory=list)
+    made: list[RuleRuntime] = field(default_factory=list)
+    """Those that are new."""
     gone: list[RuleRuntime] = field(default_factory=list)
     """Those that the listener has no more."""
 
@@ -60,9 +64,15 @@ class _ListenerChange:
     """What is there and stays; None of a listener that is new."""
     parts: ListenerParts
     rule_changes: Sequence[RuleChange]
+    made: Sequence[RuleRuntime]
+    """Rules that are new."""
     gone: Sequence[RuleRuntime]
     """Rules that it has no more."""
     contexts: ContextChange | None
+
+    def work(self) -> tuple[str, Sequence[RuleRuntime], Sequence[RuleChange]]:
+        """Return what is left to do once the listener itself is what it is to be: its key, new rules, changes."""
+        return self.side.key, self.made, self.rule_changes
 
 
 @dataclass(slots=True)
@@ -74,6 +84,8 @@ class Change:
     """Those that are new or change."""
     kept: set[str] = field(default_factory=set)
     """Keys of the listeners that stay the objects that they are."""
+    touched: list[tuple[str, RuleRuntime]] = field(default_factory=list)
+    """Once it is activated: the rules that are new or were changed, by their listeners' keys."""
 
 
 class Assembly:
@@ -140,7 +152,7 @@ class Assembly:
             self._gate(runtime, side),
             bool(side.config.timeouts.request) or rules.have_timeouts,
         )
-        change.listeners.append(_ListenerChange(side, runtime, parts, rules.changes, rules.gone, contexts))
+        change.listeners.append(_ListenerChange(side, runtime, parts, rules.changes, rules.made, rules.gone, contexts))
 
     def _known_targets(self, there: ListenerRuntime | None, side: ListenerSide, *, stays: bool) -> KnownCandidates:
         if there is None or stays:
@@ -154,6 +166,8 @@ class Assembly:
     ) -> Generator[None, None, _Rules]:
         before: Sequence[RuleRuntime] = runtime.rules if runtime is not None else ()
         is_same = runtime is not None and side.is_same_for_rules(runtime.config)
+        if runtime is not None and is_same and (places := _changed_places(before, side.config.rules)) is not None:
+            return self._change_few(runtime, side, places, known)
         at_work: dict[tuple[str, str], RuleRuntime] = {}
         for number, rule in enumerate(before, 1):
             at_work[rule.config.domain, rule.config.url] = rule
@@ -164,18 +178,36 @@ class Assembly:
             there = at_work.pop((config.domain, config.url), None)
             if there is None:
                 rule = self._rules.build(config, side, known)
+                found.made.append(rule)
                 found.are_found_alike = False
             else:
                 rule = there
                 is_alike = found.are_found_alike and before[number] is rule
                 found.are_found_alike = is_alike and rule.config.default == config.default
-                if not is_same or (rule.config is not config and rule.config != config):
+                if not is_same or _differs(rule, config):
                     found.changes.append(RuleChange(self._rules, rule, config, side, known))
             found.rules.append(rule)
             found.have_timeouts = found.have_timeouts or bool(config.retry.timeout)
             if number % _RULES_IN_A_STEP == 0:
                 yield
         found.gone = list(at_work.values())
+        return found
+
+    def _change_few(
+        self, runtime: ListenerRuntime, side: ListenerSide, places: Sequence[int], known: KnownCandidates
+    ) -> _Rules:
+        """The same rules in the same order, and a few of them are to be changed: nobody looks at the others."""
+        found = _Rules(are_found_alike=True, rules=list(runtime.rules))
+        has_timeout = bool(runtime.config.timeouts.request)
+        for place in places:
+            rule, config = found.rules[place], side.config.rules[place]
+            has_timeout = has_timeout or bool(config.retry.timeout) or bool(rule.config.retry.timeout)
+            if _differs(rule, config):
+                found.changes.append(RuleChange(self._rules, rule, config, side, known))
+        if has_timeout:
+            found.have_timeouts = any(config.retry.timeout for config in side.config.rules)
+        else:
+            found.have_timeouts = runtime.times_exchanges
         return found
 
     def _gate(self, runtime: ListenerRuntime | None, side: ListenerSide) -> RequestGate | None:
@@ -196,8 +228,12 @@ class Assembly:
         yield
         removed: list[tuple[str, Candidate[TargetPool]]] = []
         while change.listeners:
-            for number, rule_change in enumerate(change.listeners.pop(0).rule_changes, 1):
+            # Not kept in a name: the rules that are gone would all be freed at one time, behind the last.
+            listener, made, rule_changes = change.listeners.pop(0).work()
+            change.touched += ((listener, rule) for rule in made)
+            for number, rule_change in enumerate(rule_changes, 1):
                 key = rule_change.key
+                change.touched.append((listener, rule_change.runtime))
                 removed += ((target_key(key, candidate.identity), candidate) for candidate in rule_change.apply())
                 if number % _RULES_IN_A_STEP == 0:
                     yield
@@ -206,19 +242,21 @@ class Assembly:
             if number % _RULES_IN_A_STEP == 0:
                 yield
         if removed or self.draining:
-            yield from self._drain_removed(removed)
+            yield from self._drain_removed(removed, change.touched)
         yield from let_go(gone)
         yield from let_go(removed)
 
-    def _drain_removed(self, removed: Sequence[tuple[str, Candidate[TargetPool]]]) -> Generator[None, None, None]:
+    def _drain_removed(
+        self, removed: Sequence[tuple[str, Candidate[TargetPool]]], touched: Sequence[tuple[str, RuleRuntime]]
+    ) -> Generator[None, None, None]:
         """Wait for what runs on targets that are in no rule any more, and no longer for those that are back."""
         until = self._surroundings.loop.time() + self._drain_timeout_s
         in_service: set[Candidate[TargetPool]] = set()
-        for runtime in self.listeners.values():
-            for number, rule in enumerate(runtime.rules, 1):
-                in_service.update(rule.candidates)
-                if number % _LOOKS_IN_A_STEP == 0:
-                    yield
+        # A target belongs to the rule of its key: it is back only if that rule is new or was changed just now.
+        for number, (_, rule) in enumerate(touched, 1):
+            in_service.update(rule.candidates)
+            if number % _LOOKS_IN_A_STEP == 0:
+                yield
         self.draining.forget(in_service)
         for number, (key, candidate) in enumerate(removed, 1):
             if candidate not in in_service:
@@ -336,6 +374,32 @@ def _targets_of(listener: str, rules: Iterable[RuleRuntime]) -> Iterator[tuple[s
     for rule in rules:
         for candidate in rule.candidates:
             yield target_key(f"{listener} {rule.name}", candidate.identity), candidate
+
+
+def _changed_places(rules: Sequence[RuleRuntime], configs: Sequence[Rule]) -> list[int] | None:
+    """Where rules differ that are found by the same requests as before, all of them; else None.
+
+    Most often one of thousands does, and the others are the same objects: a look at each is all that they cost.
+    """
+    if len(rules) != len(configs):
+        return None
+    places = [
+        place for place, (rule, config) in enumerate(zip(rules, configs, strict=True)) if rule.config is not config
+    ]
+    for place in places:
+        old, new = rules[place].config, configs[place]
+        if (old.domain, old.url, old.default) != (new.domain, new.url, new.default):
+            return None
+    return places if len(places) <= _FEW else None
+
+
+def _differs(rule: RuleRuntime, config: Rule) -> bool:
+    if rule.config is config:
+        return False
+    if rule.config != config:
+        return True
+    rule.config = config  # Equal; from now on that is seen at once.
+    return False
 
 
 def _address(listener: Listener) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from clb.config.models import Listener, LoadBalancer, Rule
 from clb.service.bundle import Keys, Outline
+from clb.service.outline_changes import apply_in_steps
 from clb.service.records import Record, Records, digest, write_records
 from clb.tls.contexts import Identity
 
@@ -30,9 +31,10 @@ RECORDS_IN_A_STEP = 25
 _PIECE = 500
 """Entries of a large mapping that travel together."""
 
-_FRAME, _BALANCER, _LISTENER, _RULE, _PART, _IDENTITY = b"F", b"B", b"L", b"R", b"P", b"I"
+_FRAME, _BALANCER, _LISTENER, _RULE, _PART, _IDENTITY, _SECRET = b"F", b"B", b"L", b"R", b"P", b"I", b"S"
 _Whole = TypeVar("_Whole", Outline, Keys)
 _MAPPINGS = ("certificates", "authorities", "revocations", "bases", "rows")
+"""Of the fields that are mappings, those that may be large."""
 
 
 # --- writing ---
@@ -51,6 +53,11 @@ def write_keys(keys: Keys) -> int:
 def write_identity(identity: Identity) -> int:
     """Return the descriptor of a new memory file with one certificate and its key, for `BundleReader.admin`."""
     return write_records([_record(_IDENTITY, ("", identity))])
+
+
+def write_secret(secret: bytes) -> int:
+    """Return the descriptor of a new memory file with the text of a keyring. For the control process only."""
+    return write_records([Record(_SECRET, digest(secret), secret)])
 
 
 def _outline_records(outline: Outline) -> Iterator[Record]:
@@ -85,12 +92,18 @@ class BundleReader:
         self._outline_memory: dict[bytes, Any] = {}
         self._keys_memory: dict[bytes, Any] = {}
 
-    def outline(self, memory: int) -> Outline:
-        """Read all of it at once. The descriptor stays the caller's."""
-        return _finish(self.outline_in_steps(memory))
+    def outline(self, memory: int, *changes: int) -> Outline:
+        """Read all of it at once, and what changed of it since. The descriptors stay the caller's."""
+        return _finish(self.outline_in_steps(memory, *changes))
 
-    def outline_in_steps(self, memory: int) -> Generator[None, None, Outline]:
+    def outline_in_steps(self, memory: int, *changes: int) -> Generator[None, None, Outline]:
         """Read it a millisecond at a time: the generator's return value is the outline."""
+        outline = yield from self._whole_in_steps(memory)
+        for change in changes:
+            outline = yield from apply_in_steps(outline, change)
+        return outline
+
+    def _whole_in_steps(self, memory: int) -> Generator[None, None, Outline]:
         decoder = _Decoder(self._outline_memory)
         assembly = _Assembly()
         with Records(memory) as records:
@@ -103,22 +116,29 @@ class BundleReader:
         self._outline_memory = decoder.met
         return outline
 
-    def keys(self, memory: int) -> Keys:
-        """Read all keys at once; `admin` is not among them."""
-        return _finish(self.keys_in_steps(memory))
+    def keys(self, *memories: int) -> Keys:
+        """Read all keys at once, of a name the last; `admin` is not among them."""
+        return _finish(self.keys_in_steps(*memories))
 
-    def keys_in_steps(self, memory: int) -> Generator[None, None, Keys]:
-        """Read them a millisecond at a time."""
+    def keys_in_steps(self, *memories: int, beside: Keys | None = None) -> Generator[None, None, Keys]:
+        """Read them a millisecond at a time; with `beside` as what is new in addition to those."""
         decoder = _Decoder(self._keys_memory)
-        identities: dict[str, Identity] = {}
-        with Records(memory) as records:
-            for number in range(len(records)):
-                key, identity = decoder.value(records.entry(number)[1], records, number)
-                identities[key] = identity
-                if number % RECORDS_IN_A_STEP == RECORDS_IN_A_STEP - 1:
-                    yield
-        self._keys_memory = decoder.met
+        identities: dict[str, Identity] = dict(beside.identities) if beside is not None else {}
+        for memory in memories:
+            with Records(memory) as records:
+                for number in range(len(records)):
+                    key, identity = decoder.value(records.entry(number)[1], records, number)
+                    identities[key] = identity
+                    if number % RECORDS_IN_A_STEP == RECORDS_IN_A_STEP - 1:
+                        yield
+        if beside is None:
+            self._keys_memory = decoder.met
         return Keys(identities)
+
+    def secret(self, memory: int) -> bytes:
+        """Read the text of a keyring."""
+        with Records(memory) as records:
+            return records.data(0)
 
     def admin(self, memory: int) -> Identity:
         """Read the identity of the management address."""

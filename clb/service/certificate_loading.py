@@ -45,6 +45,8 @@ class CertificateLoader:
         for name, certificate in sorted(self._certificates.items(), key=lambda item: item[1].type):
             faults_before = len(self.problems)
             at: KeyPath = ("certificates", name)
+            if certificate.certificate is None:
+                continue  # It is the store's.
             if certificate.type == "ca":
                 self._load_authority(at, name, certificate.certificate)
             elif certificate.private_key is not None:

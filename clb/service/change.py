@@ -1,6 +1,7 @@
 """Change what running workers serve: all of them or none.
 
 Owns:      the two phases. In the first each worker builds the new state beside the old one; in the second it swaps.
+           Between them is the decision: at once, or by whoever writes it down first (a write of the API).
 Elsewhere: what a worker does (worker.py); changes that need new workers (generation.py).
 
 A change that is decided stays with the crew: a worker that was starting meanwhile, with the state before, is brought
@@ -28,9 +29,20 @@ _logger = logging.getLogger(__name__)
 
 class _Step(Enum):
     PREPARING = auto()
+    DECIDING = auto()
+    """All can; somebody else has the last word."""
     ACTIVATING = auto()
     SETTLED = auto()
     GIVEN_UP = auto()
+
+
+Decision = Callable[[str | None], None]
+"""Takes the reason why not, or None."""
+
+
+def at_once(answer: Decision) -> None:
+    """The decision where nobody else has a word: that all can is enough."""
+    answer(None)
 
 
 class Change:
@@ -45,10 +57,12 @@ class Change:
         *,
         decided: Callable[[], None],
         ended: Callable[[str | None], None],
+        decide: Callable[[Decision], None] = at_once,
     ) -> None:
         """`slots` is how many workers there will be; those beyond are not asked.
 
-        `decided` is called when all can and before any does; `ended` with the reason why not, or None.
+        `decide` is asked when all can; `decided` is called when it says so, and before any does; `ended` with the
+        reason why not, or None.
         """
         self._node = node
         self._crew = crew
@@ -56,6 +70,7 @@ class Change:
         self._slots = slots
         self._decided = decided
         self._ended = ended
+        self._decide = decide
         self._step = _Step.PREPARING
         self._waiting: set[Worker] = set()
         self._prepared: set[Worker] = set()
@@ -79,7 +94,7 @@ class Change:
 
     def give_up(self, reason: str) -> None:
         """Nothing changes."""
-        if self._step is not _Step.PREPARING:
+        if self._step not in (_Step.PREPARING, _Step.DECIDING):
             return
         self._step = _Step.GIVEN_UP
         self._stop_timer()
@@ -91,6 +106,10 @@ class Change:
             for worker in self._crew.serving():
                 self._before.ready(worker)
         self._ended(reason)
+
+    def renew(self, loaded: Loaded) -> None:
+        """The same version in other files: whoever is late is given these."""
+        self._loaded = loaded
 
     # --- what the crew tells ---
 
@@ -108,7 +127,7 @@ class Change:
             return
         self._waiting.discard(worker)
         self._prepared.add(worker)
-        if self._step is _Step.PREPARING:
+        if self._step in (_Step.PREPARING, _Step.DECIDING):
             self._go_on()
         else:
             self._activate(worker)
@@ -160,13 +179,21 @@ class Change:
         wanted = self._node.sockets.of_slot(listeners, worker.slot, self._slots)
         new = [place for place in wanted if worker.places.get(place) != listeners[place[0]]]
         released = [place for place in worker.places if place[0] in listeners and place not in wanted]
+        loaded = self._loaded
+        outlines, keys, base = list(loaded.for_control), [loaded.keys, *loaded.stored_keys], None
+        if loaded.base is not None and worker.version == loaded.base:
+            outlines, base = outlines[-1:], loaded.base
+            keys = keys[-1:] if loaded.has_new_keys else []
         message: Message = {
             "type": "prepare",
-            "version": self._loaded.version,
+            "version": loaded.version,
+            "base": base,
+            "outlines": len(outlines),
+            "keys": len(keys),
             "sockets": [{"listener": key, "slot": slot} for key, slot in new],
             "releases": [{"listener": key, "slot": slot} for key, slot in released],
         }
-        files = [self._loaded.outline, self._loaded.keys, *(wanted[place].fileno() for place in new)]
+        files = [*outlines, *keys, *(wanted[place].fileno() for place in new)]
         return message, files, {place: listeners[place[0]] for place in wanted}
 
     def _activate(self, worker: Worker) -> None:
@@ -176,15 +203,25 @@ class Change:
 
     def _go_on(self) -> None:
         if self._step is _Step.PREPARING and not self._waiting:
-            self._step = _Step.ACTIVATING
+            self._step = _Step.DECIDING
             self._stop_timer()
-            self._decided()
-            for worker in tuple(self._prepared):
-                self._activate(worker)
+            self._decide(self._take_decision)
         if self._step is _Step.ACTIVATING and not self._waiting and not self._prepared:
             self._step = _Step.SETTLED
             self._before = None
             self._ended(None)
+
+    def _take_decision(self, reason: str | None) -> None:
+        if self._step is not _Step.DECIDING:
+            return
+        if reason is not None:
+            self.give_up(reason)
+            return
+        self._step = _Step.ACTIVATING
+        self._decided()
+        for worker in tuple(self._prepared):
+            self._activate(worker)
+        self._go_on()
 
     def _late(self) -> None:
         late = ", ".join(str(worker.slot) for worker in self._waiting if worker.state is WorkerState.SERVING)

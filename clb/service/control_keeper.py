@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clb.observe.logging import fields
+from clb.service.bundle_files import close_files
 from clb.service.channel import Message
 from clb.service.handover import HeldChild
 from clb.service.node import Node, Phase
@@ -30,7 +31,12 @@ _logger = logging.getLogger(__name__)
 class ControlKeeper:
     """At most one control process of this program; one that was inherited is only told to end."""
 
-    def __init__(self, node: Node, requested: Callable[[Message], None], health_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        requested: Callable[[Message, list[int]], None],
+        health_changed: Callable[[Message], None],
+    ) -> None:
         self._node = node
         self._requested = requested
         self._health_changed = health_changed
@@ -42,6 +48,10 @@ class ControlKeeper:
         self._timer: Timer | None = None
         self._ending: set[int] = set()
         self.on_gone: Callable[[], None] = lambda: None
+        self.on_decided: Callable[[Message], None] = lambda _: None
+        """It says whether a write takes place."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """What it has begun, nobody will end."""
 
     @property
     def is_there(self) -> bool:
@@ -78,8 +88,15 @@ class ControlKeeper:
         """Another configuration is in service."""
         active = self._node.active
         if active is not None:
-            files = (active.outline, *([active.admin_identity] if active.admin_identity is not None else []))
-            self.say({"type": "snapshot", "version": active.version}, files)
+            extra = {"admin": active.admin_identity, "keyring": active.keyring}
+            given = {name: each for name, each in extra.items() if each is not None}
+            message = {
+                "type": "snapshot",
+                "version": active.version,
+                "outlines": len(active.for_control),
+                "extra": list(given),
+            }
+            self.say(message, (*active.for_control, *given.values()))
 
     def restart(self) -> None:
         """End it; its successor has what is new. Its sockets stay open meanwhile, so callers only wait."""
@@ -95,6 +112,7 @@ class ControlKeeper:
         pid, self.pid = self.pid, None
         self._link.close()
         self._link = None
+        self.on_lost()
         patience_s = self._node.settings.end_timeout_s if self._is_ready else 0.0
         timer = self._node.reactor.after(patience_s, lambda: kill(pid))
         self._ending.add(pid)
@@ -116,6 +134,7 @@ class ControlKeeper:
             self._link.read_rest()
             self._link.close()
         self.pid = self._link = None
+        self.on_lost()
         _logger.error("control process died", extra=fields(control=pid, **describe_end(status)))
         self._start_later(self.restarts.died(self._node.reactor.now() - self.started_at))
 
@@ -123,9 +142,17 @@ class ControlKeeper:
         self._timer = self._node.reactor.after(delay_s, self.start)
 
     def _received(self, message: Message, files: list[int]) -> None:
+        try:
+            self._take(message, files)
+        finally:
+            close_files(*files)
+
+    def _take(self, message: Message, files: list[int]) -> None:
         if message["type"] == "request":
-            self._requested(message)
+            self._requested(message, files)
+        elif message["type"] == "decided":
+            self.on_decided(message)
         elif message["type"] == "health":
-            self._health_changed()
+            self._health_changed(message)
         elif message["type"] == "ready":
             self._is_ready = True

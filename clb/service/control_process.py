@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import uvloop
@@ -62,14 +63,14 @@ class _ControlProcess:
         loop = asyncio.get_running_loop()
         start = self._start
         self._link = SupervisorLink(start.channel, loop, self._received, self._end.set)
-        outline = self._reader.outline(start.outline)
+        outline = replace(self._reader.outline(start.outline, *start.changes), version=start.version)
         self._node = self._make_node(outline)
         self._checker = Checker()
         self._prober = Prober(
             start.cells,
             self._checker,
             self._node.events,
-            lambda: self._link.send({"type": "health"}),
+            lambda rules: self._link.send({"type": "health", "rules": rules}),
             time.time,
             file=HealthFile(start.state_dir, time.time),
             ejections=self._node.ejections,
@@ -127,19 +128,21 @@ class _ControlProcess:
     def _received(self, message: Message, files: Sequence[int]) -> None:
         kind = message["type"]
         if kind == "snapshot":
-            self._take_snapshot(files)
+            self._take_snapshot(message, files)
         elif kind == "event" and message["event"].get("kind") == SUSPECTED:
             self._prober.suspected(message["event"])
         elif kind == "event":
             take_event(self._node, message["event"])
 
-    def _take_snapshot(self, files: Sequence[int]) -> None:
+    def _take_snapshot(self, message: Message, files: Sequence[int]) -> None:
         # All at once: a millisecond for what is new. Nobody waits for this loop but people and probes.
-        outline = self._reader.outline(files[0])
+        outlines = int(message.get("outlines", 1))
+        outline = replace(self._reader.outline(*files[:outlines]), version=int(message["version"]))
+        extra = dict(zip(message.get("extra", ()), files[outlines:], strict=True))
         self._node.replace_outline(outline)
         if self._prober.is_started:
             self._prober.update(outline)
-        self._management.follow(self._reader.admin(files[1]) if len(files) > 1 else None)
+        self._management.follow(self._reader.admin(extra["admin"]) if "admin" in extra else None)
 
     # --- each second ---
 

@@ -43,6 +43,9 @@ class ChangeInProgress(Protocol):
     def gone(self, worker: Worker) -> None:
         """A worker is no more."""
 
+    def renew(self, loaded: Loaded) -> None:
+        """The version in service is in other files from now on."""
+
 
 @dataclass(slots=True)
 class Slot:

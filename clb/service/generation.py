@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from clb.service.change import Decision, at_once
 from clb.service.crew import ChangeInProgress, Crew
 from clb.service.loading import Loaded
 from clb.service.node import Node, Table
@@ -28,7 +29,9 @@ class Generation:
         *,
         decided: Callable[[], None],
         ended: Callable[[str | None], None],
+        decide: Callable[[Decision], None] = at_once,
     ) -> None:
+        self._decide = decide
         self._node = node
         self._crew = crew
         self._loaded = loaded
@@ -73,6 +76,14 @@ class Generation:
             return
         self._serving.add(worker)
         if len(self._serving) == self._loaded.node.workers:
+            self._decide(self._take_decision)
+
+    def _take_decision(self, reason: str | None) -> None:
+        if self._is_over:
+            return
+        if reason is not None:
+            self.give_up(reason)
+        else:
             self._is_over = True
             self._decided()
             for new in self._new.values():
@@ -87,6 +98,11 @@ class Generation:
             self.give_up(worker.refusal or f"worker {worker.slot} died at its start")
 
     # What an earlier change is still told.
+
+    def renew(self, loaded: Loaded) -> None:
+        """Of the change before."""
+        if self._before is not None:
+            self._before.renew(loaded)
 
     def prepared(self, worker: Worker, version: int) -> None:
         """Of the change before."""

@@ -28,6 +28,8 @@ from clb.service.health_file import HealthFile
 REMEMBERED_CHANGES = 10
 SAVE_INTERVAL_S = 1.0
 TOUCH_INTERVAL_S = 10.0
+MOST_TOUCHED = 200
+"""Rules that workers are told of one by one; if there are more, they look at all."""
 _LONGEST_DETAIL = 200
 _MOST_FAILURES = 1_000_000
 
@@ -63,6 +65,8 @@ class HealthKeeper:
         self._file = file
         self._ejections = Counter[str]() if ejections is None else ejections
         self._rules: dict[str, KeptRule] = {}
+        self._touched: set[str] = set()
+        self._knows_touched = True
         self._is_first = True
         self._is_saved = True
         self._saved_at = self._touched_at = float("-inf")
@@ -86,7 +90,37 @@ class HealthKeeper:
             )
         self._is_first = False
         if is_changed:
+            self._knows_touched = False
             self._changed()
+
+    def update_some(self, rules: Mapping[str, Rule | None], rows: Mapping[str, int]) -> None:
+        """Take over that some rules are new or changed, or (None) gone; the others are as they were."""
+        for key, config in rules.items():
+            kept = {target.identity for target in config.targets} if config is not None else set()
+            known = self._rules[key].health.targets if key in self._rules else {}
+            for identity in known:
+                if identity not in kept:
+                    self._cells.forget(target_key(key, identity))
+        self._cells.rows = rows
+        is_changed = False
+        for key, config in rules.items():
+            if config is None:
+                self._rules.pop(key, None)
+                continue
+            is_new = key not in self._rules
+            rule = self._rules.setdefault(key, KeptRule(config))
+            rule.config = config
+            if self._reconfigure(key, rule, self._remembered(key, config, {}) if is_new else {}):
+                is_changed = True
+                self._touched.add(key)
+        if is_changed:
+            self._changed()
+
+    def touched(self) -> list[str] | None:
+        """Keys of the rules whose targets' states changed since this was asked last; None if that may be all."""
+        touched, self._touched = self._touched, set()
+        is_known, self._knows_touched = self._knows_touched, True
+        return sorted(touched) if is_known and len(touched) <= MOST_TOUCHED else None
 
     def probed(self, key: str, identity: str, is_good: bool, detail: str) -> None:
         """Take the result of a check for one target of a rule."""
@@ -133,6 +167,11 @@ class HealthKeeper:
         self._saved_at = self._touched_at = self._clocks.now()
 
     # --- what may be asked ---
+
+    def identities(self, key: str) -> list[str]:
+        """The targets of a rule that are known."""
+        rule = self._rules.get(key)
+        return list(rule.health.targets) if rule is not None else []
 
     def find(self, key: str, identity: str) -> tuple[KeptRule, TargetRecord] | None:
         """Return a rule and one of its targets."""
@@ -196,6 +235,7 @@ class HealthKeeper:
 
     def _take(self, key: str, rule: KeptRule, changes: list[Change]) -> None:
         if self._apply(key, rule, changes, is_told=True):
+            self._touched.add(key)
             self._changed()
 
     def _apply(self, key: str, rule: KeptRule, changes: list[Change], *, is_told: bool) -> bool:

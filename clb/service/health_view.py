@@ -9,7 +9,7 @@ meets it, and in the sweep for rules with a target in slow start. All of them ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from operator import mul
 
 from clb.health.slow_start import RAMPING_SCHEDULERS, STEPS, ramped, step
@@ -37,6 +37,8 @@ class HealthView:
         self._share = share
         self._wall = wall
         self._ramping: dict[RuleRuntime, str] = {}
+        self._by_name: dict[str, tuple[Sequence[RuleRuntime], dict[str, RuleRuntime]]] = {}
+        """Rules of listeners by name, valid for as long as the listener has that list of rules."""
 
     def refresh_in_steps(self) -> Generator[None, None, None]:
         """Read everything again, some rules at a time."""
@@ -47,6 +49,25 @@ class HealthView:
                     yield
         serving = {rule for listener in self._listeners().values() for rule in listener.rules} if self._ramping else ()
         self._ramping = {rule: key for rule, key in self._ramping.items() if rule in serving}
+
+    def refresh_some(self, rules: Iterable[str]) -> Generator[None, None, None]:
+        """Read again what is said of a few rules, by `rule_key`."""
+        for key in rules:
+            listener, _, name = key.partition(" ")
+            rule = self._named(listener, name)
+            if rule is not None:
+                self.look_at(listener, rule)
+            yield
+
+    def _named(self, listener: str, name: str) -> RuleRuntime | None:
+        runtime = self._listeners().get(listener)
+        if runtime is None:
+            self._by_name.pop(listener, None)
+            return None
+        known = self._by_name.get(listener)
+        if known is None or known[0] is not runtime.rules:
+            known = self._by_name[listener] = runtime.rules, {rule.name: rule for rule in runtime.rules}
+        return known[1].get(name)
 
     def sweep(self, _: float) -> None:
         """Let those in slow start grow."""

@@ -29,9 +29,9 @@ class LoadJob:
             version=node.next_version(),
             rows=node.table.rows,
             bases=node.bases,
-            running=node.active.outline if node.active is not None else None,
+            running=node.active.for_control if node.active is not None else (),
         )
-        keep = [theirs.fileno(), *([order.running] if order.running is not None else [])]
+        keep = [theirs.fileno(), *order.running]
         self._link = Link(ours, node.reactor, self._received, lambda: None)
         self._pid = 0
         try:

@@ -1,23 +1,24 @@
-"""The result of a load, as the supervisor sees it: plain values, and memory files that it only passes on.
+"""The result of a load or of a write, as the supervisor sees it: plain values, and memory files that it only passes on.
 
-Owns:      the form of the message in which the loader answers, on both sides.
-Elsewhere: the work (loader.py); what is done with it (reload.py, supervisor.py).
+Owns:      the form of the messages in which the loader answers and the control process offers a write.
+Elsewhere: the work (loader.py, applying.py); what is done with it (reload.py, supervisor.py).
 Pure:      a message in, values out.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from clb.service.bases import Assigned
 from clb.service.channel import Message
 from clb.service.sockets import Address
 
 FaultKind = Literal["file", "tls"]
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Loaded:
     node: NodeFacts
     listeners: dict[str, Address]
     """Where each listener listens, by `listener_key`."""
-    bases: Assigned
+    bases: dict[str, tuple[int, str]]
     rows: list[str]
     """Keys that need rows of the cells, in the order in which the loader gave rows to them."""
     fresh_rows: bool
@@ -56,14 +57,52 @@ class Loaded:
     """The file and all that it names."""
     plan: list[dict[str, str]]
     """What changes: `kind`, `where`, `what`, and the whole as a `line`."""
+    changes: tuple[int, ...] = ()
+    """Memory files: what writes changed of the outline since, in their order (outline_changes.py)."""
+    stored_keys: tuple[int, ...] = ()
+    """Memory files: keys of certificates of the store. Like `keys` they are for workers only."""
+    keyring: int | None = None
+    """Memory file: what opens stored keys. For the control process only."""
+    base: int | None = None
+    """The version that the last of `changes` was made on; None where all of it is new."""
+    has_new_keys: bool = False
+    """Whether the last of `stored_keys` came with the last of `changes`."""
+
+    @property
+    def for_control(self) -> tuple[int, ...]:
+        """The outline, and what changed since."""
+        return (self.outline, *self.changes)
+
+    @property
+    def for_workers(self) -> tuple[int, ...]:
+        """All that a worker reads: the outline and what changed since, then the keys."""
+        return (*self.for_control, self.keys, *self.stored_keys)
 
     def close(self) -> None:
         """Close the memory files."""
-        for descriptor in (self.outline, self.keys, self.admin_identity):
+        for descriptor in (*self.for_workers, self.admin_identity, self.keyring):
             if descriptor is not None:
                 os.close(descriptor)
 
-    def changes(self, kind: str) -> list[str]:
+    def with_whole(self, whole: Whole) -> Loaded:
+        """The same state in one piece; the result has files of its own."""
+        kept = (self.keys, self.admin_identity, self.keyring)
+        keys, admin, keyring = (os.dup(each) if each is not None else None for each in kept)
+        assert keys is not None
+        return replace(
+            self,
+            outline=os.dup(whole.outline),
+            keys=keys,
+            admin_identity=admin,
+            keyring=keyring,
+            rows=whole.rows,
+            changes=(),
+            stored_keys=() if whole.stored_keys is None else (os.dup(whole.stored_keys),),
+            base=None,
+            has_new_keys=False,
+        )
+
+    def changes_of(self, kind: str) -> list[str]:
         """The lines of the plan of one kind."""
         return [entry["line"] for entry in self.plan if entry["kind"] == kind]
 
@@ -82,16 +121,110 @@ class NotLoaded:
         return "\n".join(self.faults)
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A write that the control process offers; its files are closed by whoever took them from the channel."""
+
+    base: int
+    """The version that it was made on; beside another it means nothing."""
+    change: int
+    """Memory file (outline_changes.py)."""
+    stored_keys: int | None
+    """Memory file: keys that are new."""
+    rows: list[str]
+    """Keys whose rows were asked for, and that were in no configuration before."""
+    listeners: dict[str, Address]
+    """Those that are new or have moved."""
+    bases: Assigned
+    """Of listeners that are new, or whose sessions must not be resumed any more."""
+    gone: list[str]
+    """Listeners that are no more."""
+
+    @property
+    def moves_sockets(self) -> bool:
+        """Whether listeners come, go or move."""
+        return bool(self.listeners or self.gone)
+
+    def on(self, active: Loaded, version: int) -> Loaded:
+        """Return what would be in service; it has memory files of its own."""
+        new_keys = () if self.stored_keys is None else (self.stored_keys,)
+        fresh = _copies([*active.for_workers, active.admin_identity, active.keyring, self.change, *new_keys])
+        return replace(
+            active,
+            version=version,
+            outline=fresh[active.outline],
+            keys=fresh[active.keys],
+            admin_identity=fresh.get(active.admin_identity),
+            keyring=fresh.get(active.keyring),
+            changes=tuple(fresh[each] for each in (*active.changes, self.change)),
+            stored_keys=tuple(fresh[each] for each in (*active.stored_keys, *new_keys)),
+            listeners=self._changed(active.listeners, self.listeners),
+            bases=self._changed(active.bases, self.bases),
+            rows=[*active.rows, *self.rows] if self.rows else active.rows,
+            fresh_rows=False,
+            warnings=[],
+            plan=[],
+            base=self.base,
+            has_new_keys=self.stored_keys is not None,
+        )
+
+    def _changed(self, old: dict[str, _Value], put: Mapping[str, _Value]) -> dict[str, _Value]:
+        if not put and not self.gone:
+            return old
+        return {key: value for key, value in {**old, **put}.items() if key not in self.gone}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A version in service in one piece again, so that the files of many writes can go."""
+
+    version: int
+    outline: int
+    stored_keys: int | None
+    rows: list[str]
+
+
+def _copies(descriptors: Iterable[int | None]) -> dict[int | None, int]:
+    return {each: os.dup(each) for each in descriptors if each is not None}
+
+
+def read_candidate(message: Message, files: Sequence[int]) -> Candidate:
+    """Understand what the control process offers."""
+    return Candidate(
+        base=message["base"],
+        change=files[0],
+        stored_keys=files[1] if len(files) > 1 else None,
+        rows=message["rows"],
+        listeners=_listeners(message["listeners"]),
+        bases=_bases(message["bases"]),
+        gone=message["gone"],
+    )
+
+
+def read_whole(message: Message, files: Sequence[int]) -> Whole:
+    """Understand the same state in one piece."""
+    return Whole(message["version"], files[0], files[1] if len(files) > 1 else None, message["rows"])
+
+
+def _listeners(told: dict[str, list[Any]]) -> dict[str, Address]:
+    return {key: (address, port) for key, (address, port) in told.items()}
+
+
+def _bases(told: dict[str, list[Any]]) -> dict[str, tuple[int, str]]:
+    return {key: (place, fingerprint) for key, (place, fingerprint) in told.items()}
+
+
 def read_answer(message: Message, files: Sequence[int]) -> Loaded | NotLoaded:
     """Understand what the loader sent; its files are the result's from now on."""
     if message["type"] == "refused":
         return NotLoaded(message["kind"], message["faults"], message["warnings"])
     node = message["node"]
+    given = dict(zip(message["files"], files, strict=True))
     return Loaded(
         version=message["version"],
-        outline=files[0],
-        keys=files[1],
-        admin_identity=files[2] if len(files) > 2 else None,
+        outline=given["outline"],
+        keys=given["keys"],
+        admin_identity=given.get("admin"),
         node=NodeFacts(
             state_dir=Path(node["state_dir"]),
             user=node["user"],
@@ -101,11 +234,13 @@ def read_answer(message: Message, files: Sequence[int]) -> Loaded | NotLoaded:
             access_log=Path(node["access_log"]) if node["access_log"] else None,
             admin=(node["admin"][0], node["admin"][1]),
         ),
-        listeners={key: (address, port) for key, (address, port) in message["listeners"].items()},
-        bases={key: (place, fingerprint) for key, (place, fingerprint) in message["bases"].items()},
+        listeners=_listeners(message["listeners"]),
+        bases=_bases(message["bases"]),
         rows=message["rows"],
         fresh_rows=message["fresh_rows"],
         warnings=message["warnings"],
         watched=[Path(name) for name in message["watched"]],
         plan=message["plan"],
+        stored_keys=(given["stored_keys"],) if "stored_keys" in given else (),
+        keyring=given.get("keyring"),
     )

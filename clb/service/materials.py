@@ -46,6 +46,12 @@ class Inspection:
     materials: Materials | None
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
+    source: Source | None = None
+
+    def fault(self, problem: Problem) -> Fault:
+        """A problem of the file, at its place."""
+        assert self.source is not None
+        return self.source.fault(problem)
 
 
 def inspect(path: Path, *, now: datetime | None = None) -> Inspection:
@@ -62,7 +68,8 @@ def inspect(path: Path, *, now: datetime | None = None) -> Inspection:
         materials = _load(reading.config, reading.source, loader)
     faults = sorted({*reading.faults, *reading.source.faults(loader.problems)})
     warnings = sorted({*reading.warnings, *reading.source.faults(loader.warnings)})
-    return Inspection(reading.config, None if faults else materials, tuple(faults), tuple(warnings))
+    found = None if faults else materials
+    return Inspection(reading.config, found, tuple(faults), tuple(warnings), reading.source)
 
 
 def load_all(path: Path, *, now: datetime | None = None) -> tuple[Config, Materials, tuple[Fault, ...]]:

@@ -48,6 +48,8 @@ class Settings:
     """From the fork of a worker until it serves."""
     prepare_timeout_s: float = 60.0
     activate_timeout_s: float = 10.0
+    decide_timeout_s: float = 30.0
+    """How long a commit of the control process may take while all workers wait."""
     ping_s: float = 1.0
     hung_after: int = 10
     """Pings that a worker has left without an answer when it is taken for hung."""
@@ -178,5 +180,5 @@ def log_warnings(loaded: Loaded) -> None:
     """Tell of what is odd about a configuration that is taken."""
     for warning in loaded.warnings:
         _logger.warning(warning)
-    for line in loaded.changes("needs_restart"):
+    for line in loaded.changes_of("needs_restart"):
         _logger.warning("this change waits for a restart, the old value holds", extra=fields(change=line))

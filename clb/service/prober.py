@@ -27,6 +27,7 @@ from clb.service.bundle import Outline
 from clb.service.health_cells import Clocks, HealthCells
 from clb.service.health_file import HealthFile
 from clb.service.health_keeper import HealthKeeper
+from clb.service.outline_parts import differences
 from clb.service.places import Places
 from clb.service.probe import Answer, Question
 
@@ -79,7 +80,7 @@ class Prober:
         cells: Cells,
         ask: Ask,
         events: EventHistory,
-        changed: Callable[[], None],
+        changed: Callable[[list[str] | None], None],
         wall: Callable[[], float],
         *,
         file: HealthFile | None = None,
@@ -94,6 +95,7 @@ class Prober:
         self._uniform = uniform
         self._keeper = HealthKeeper(HealthCells(cells, clocks), clocks, events, self._notify, file, ejections)
         self._clocks = clocks
+        self._outline: Outline | None = None
         self._watches: dict[Question, _Watch] = {}
         self._questions: dict[tuple[str, str], Question] = {}
         """By rule and identity."""
@@ -126,6 +128,10 @@ class Prober:
 
     def update(self, outline: Outline) -> None:
         """Watch the targets of this configuration; those that stay keep their state and what is known of them."""
+        before, self._outline = self._outline, outline
+        if before is not None:
+            self._update_some(differences(before.config, outline.config).rules, outline)
+            return
         rules = dict(_rules(outline))
         self._keeper.update(rules, outline.rows)
         self._questions = {
@@ -140,6 +146,42 @@ class Prober:
         self._places.size = _places_for(wanted)
         self._ask.keep_only({question.address for question in wanted})
         self._watch(wanted)
+
+    def _update_some(self, rules: Mapping[str, Rule | None], outline: Outline) -> None:
+        """The same, looking at nothing but the rules that are new, changed or gone (None)."""
+        wanted = {key: rule if rule is not None and rule.redirect is None else None for key, rule in rules.items()}
+        identities = {key: self._keeper.identities(key) for key in rules}
+        self._keeper.update_some(wanted, outline.rows)
+        touched: dict[Question, None] = {}
+        for key in rules:
+            for identity in identities[key]:
+                if (question := self._questions.pop((key, identity), None)) is not None:
+                    self._watches[question].listeners.discard((key, identity))
+                    touched[question] = None
+        new: list[Question] = []
+        for key, rule in wanted.items():
+            if rule is None or not rule.health_check.enabled:
+                continue
+            for target in rule.targets:
+                question = _question(rule, target.address, target.port, target.identity)
+                self._questions[key, target.identity] = question
+                if question not in self._watches:
+                    self._watches[question] = _Watch()
+                    new.append(question)
+                self._watches[question].listeners.add((key, target.identity))
+        gone = [question for question in touched if not self._watches[question].listeners]
+        self._end(gone)
+        if new or gone:
+            self._places.size = _places_for(self._watches)
+            self._ask.keep_only({question.address for question in self._watches})
+        if self.is_started:
+            self._begin(new)
+
+    def _end(self, questions: Iterable[Question]) -> None:
+        for question in questions:
+            gone = self._watches.pop(question)
+            if gone.task is not None:
+                gone.task.cancel()
 
     def suspected(self, event: Mapping[str, Any]) -> None:
         """Take a worker's word that a target fails real requests."""
@@ -172,10 +214,7 @@ class Prober:
     # --- checks ---
 
     def _watch(self, wanted: Mapping[Question, set[tuple[str, str]]]) -> None:
-        for question in [question for question in self._watches if question not in wanted]:
-            gone = self._watches.pop(question)
-            if gone.task is not None:
-                gone.task.cancel()
+        self._end([question for question in self._watches if question not in wanted])
         new = [question for question in wanted if question not in self._watches]
         for question in new:
             self._watches[question] = _Watch()
@@ -235,7 +274,7 @@ class Prober:
     def _tell_workers(self) -> None:
         self._notice = None
         self._noticed_at = asyncio.get_running_loop().time()
-        self._changed()
+        self._changed(self._keeper.touched())
 
 
 def _rules(outline: Outline) -> Iterator[tuple[str, Rule]]:

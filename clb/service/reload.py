@@ -1,9 +1,14 @@
 """Take another configuration into service, or none.
 
-Owns:      who asked and what they are answered; one load after the other; which kind of change it is.
-Elsewhere: loading (load_job.py); the changes themselves (change.py, generation.py).
+Owns:      who asked and what they are answered; one load or write after the other; which kind of change it is.
+Elsewhere: loading (load_job.py); the changes themselves (change.py, generation.py); making a write (applying.py).
 
 Whoever asks while a load is under way is answered by the next one: the file may have changed since this one read it.
+
+A write of the API comes from the control process ready made, beside the version in service; if another is in service
+when its turn comes, it is stale and made anew. When all workers can, the control process is asked (`decide`) and
+commits: that is the decision. Without its word (it died, or its database hangs) nothing takes place here; should the
+commit have happened all the same, whoever follows the store brings the difference.
 """
 
 from __future__ import annotations
@@ -15,13 +20,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clb.observe.logging import fields
-from clb.service.change import Change
+from clb.service.bundle_files import close_files
+from clb.service.change import Change, Decision, at_once
 from clb.service.control_keeper import ControlKeeper
 from clb.service.crew import Crew
 from clb.service.generation import Generation
 from clb.service.load_job import LoadJob
-from clb.service.loading import Loaded, NotLoaded
+from clb.service.loading import Candidate, Loaded, NotLoaded, Whole
 from clb.service.node import Node, Table, log_warnings
+from clb.service.reactor import Timer
 from clb.service.sockets import Sockets, bind
 from clb.service.start_error import StartError, cannot_bind
 from clb.service.state import prepare_access_log
@@ -30,6 +37,7 @@ from clb.service.watching import FileWatch
 _logger = logging.getLogger(__name__)
 
 What = Literal["reload", "plan"]
+Code = Literal["", "stale", "rows_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ class Outcome:
     """Why nothing changed, a line for each fault."""
     plan: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    code: Code = ""
+    """Why a write did not take place, where the control process does something about it."""
 
     def as_message(self) -> dict[str, Any]:
         """For the control process."""
@@ -52,10 +62,23 @@ class Outcome:
             "errors": self.error.splitlines(),
             "changes": self.plan,
             "warnings": self.warnings,
+            "code": self.code,
         }
 
 
 Done = Callable[[Outcome], None]
+"""Told what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Somebody waits for their turn."""
+
+    what: What | Literal["work"]
+    cause: str
+    done: Done
+    work: Callable[[Done], None] = lambda _: None
+    """What is done when it is the turn of `work`."""
 
 
 class Reloader:
@@ -65,12 +88,15 @@ class Reloader:
         self._node = node
         self._crew = crew
         self._control = control
-        self._waiting: list[tuple[What, str, Done]] = []
+        self._waiting: list[_Wish] = []
         self._running: list[Done] = []
         self._cause = ""
         self._job: LoadJob | None = None
         self._change: Change | Generation | None = None
         self._watch: FileWatch | None = None
+        self._is_reloading = False
+        self._deciding: Decision | None = None
+        self._decision_timer: Timer | None = None
         self.on_idle: Callable[[], None] = lambda: None
 
     @property
@@ -80,8 +106,49 @@ class Reloader:
 
     def ask(self, what: What, cause: str, done: Done) -> None:
         """Reload, or say what a reload would change."""
-        self._waiting.append((what, cause, done))
+        self._waiting.append(_Wish(what, cause, done))
         self._next()
+
+    def give_out(self, work: Callable[[], dict[str, Any]], answer: Callable[[dict[str, Any]], None]) -> None:
+        """Give out rows and bases when no loader is at work, which has a copy of the tables and does so as well."""
+
+        def turn(done: Done) -> None:
+            answer(work())
+            done(Outcome(True, self._serving))
+
+        self._waiting.append(_Wish("work", "", lambda _: None, turn))
+        self._next()
+
+    def offer(self, candidate: Candidate, ask: Callable[[], None], done: Done) -> None:
+        """Take a write into service; `ask` lets the control process decide, which says it by `decided`."""
+
+        def turn(finish: Done) -> None:
+            try:
+                self._begin_write(candidate, ask, finish)
+            finally:
+                close_files(candidate.change, candidate.stored_keys)
+
+        self._waiting.append(_Wish("work", "", done, turn))
+        self._next()
+
+    def decided(self, reason: str | None) -> None:
+        """The control process has committed, or says why not."""
+        decision, self._deciding = self._deciding, None
+        if self._decision_timer is not None:
+            self._decision_timer.cancel()
+        if decision is not None:
+            decision(reason)
+
+    def renew(self, whole: Whole) -> bool:
+        """Go on with the same version in one piece; False if another is in service by now."""
+        active = self._node.active
+        if self.is_busy or active is None or active.version != whole.version:
+            return False
+        loaded = active.with_whole(whole)
+        if self._crew.change is not None:
+            self._crew.change.renew(loaded)
+        self._node.take_into_service(loaded)
+        return True
 
     def stop(self) -> None:
         """The node ends: whatever is under way is not taken into service."""
@@ -117,13 +184,20 @@ class Reloader:
     def _next(self) -> None:
         if self.is_busy or not self._waiting:
             return
-        what, self._cause, _ = self._waiting[0]
+        first = self._waiting[0]
+        what, self._cause = first.what, first.cause
+        if what == "work":
+            self._waiting.pop(0)
+            self._running = [first.done]
+            first.work(self._answer)
+            return
         # All who want the same, and none behind one who wants something else.
-        while self._waiting and self._waiting[0][0] == what:
-            self._running.append(self._waiting.pop(0)[2])
+        while self._waiting and self._waiting[0].what == what:
+            self._running.append(self._waiting.pop(0).done)
         if what == "reload":
             _logger.info("reload begins", extra=fields(cause=self._cause))
             self._running.append(self._tell)
+            self._is_reloading = True
             self._node.notifier.reloading()
             if self._watch is not None:
                 self._watch.seen()
@@ -143,7 +217,8 @@ class Reloader:
         running, self._running = self._running, []
         for done in running:
             done(outcome)
-        if not self._waiting:
+        if not self._waiting and self._is_reloading:
+            self._is_reloading = False
             self.on_idle()
         self._next()
 
@@ -166,12 +241,38 @@ class Reloader:
         if isinstance(result, NotLoaded):
             self._answer(Outcome(False, self._serving, result.text, warnings=result.warnings))
             return
-        application = _Application(self._node, self._crew, self._control, result, self._applied)
+        application = _Application(self._node, self._crew, self._control, result, self._applied, at_once)
         try:
             self._change = application.prepare()
         except StartError as error:
             result.close()
             self._answer(Outcome(False, self._serving, str(error), result.plan, result.warnings))
+            return
+        self._change.begin()
+
+    def _begin_write(self, candidate: Candidate, ask: Callable[[], None], finish: Done) -> None:
+        active = self._node.active
+        if active is None or active.version != candidate.base:
+            finish(Outcome(False, self._serving, "another version is in service by now", code="stale"))
+            return
+        loaded = candidate.on(active, self._node.next_version())
+
+        def ended(_: Loaded, error: str | None) -> None:
+            finish(Outcome(error is None, self._serving, error or ""))
+
+        def decide(decision: Decision) -> None:
+            self._deciding = decision
+            seconds = self._node.settings.decide_timeout_s
+            late = f"the control process did not decide within {seconds:g} s"
+            self._decision_timer = self._node.reactor.after(seconds, lambda: self.decided(late))
+            ask()
+
+        application = _Application(self._node, self._crew, self._control, loaded, ended, decide)
+        try:
+            self._change = application.prepare_write(candidate)
+        except StartError as error:
+            loaded.close()
+            finish(Outcome(False, self._serving, str(error)))
             return
         self._change.begin()
 
@@ -194,12 +295,15 @@ class _Application:
         control: ControlKeeper,
         loaded: Loaded,
         ended: Callable[[Loaded, str | None], None],
+        decide: Callable[[Decision], None],
     ) -> None:
         self._node = node
         self._crew = crew
         self._control = control
         self._loaded = loaded
         self._ended = ended
+        self._asks = decide
+        self._is_write = False
         self._table = node.table
         self._opened = Sockets()
         self._admin: socket.socket | None = None
@@ -230,8 +334,43 @@ class _Application:
         if is_generation:
             node.bases.grow(loaded.bases)
             _logger.info("workers are replaced by new ones", extra=fields(version=loaded.version))
-            return Generation(node, self._crew, loaded, self._table, decided=self._decide, ended=self._finish)
-        return Change(node, self._crew, loaded, slots, decided=self._decide, ended=self._finish)
+            return self._generation()
+        return self._change(slots)
+
+    def prepare_write(self, candidate: Candidate) -> Change | Generation:
+        """The same for a write, of which far less is new.
+
+        Raises:
+            StartError: a socket cannot be bound; nothing has changed.
+        """
+        node, loaded = self._node, self._loaded
+        self._is_write = True
+        is_generation = node.bases.missing(candidate.bases)
+        slots = loaded.node.workers if is_generation else self._slots_before
+        if candidate.moves_sockets:
+            self._opened = node.sockets.open(loaded.listeners, slots)
+            node.sockets.add(self._opened)
+        if is_generation:
+            node.bases.grow(loaded.bases)
+            _logger.info("workers are replaced by new ones", extra=fields(version=loaded.version))
+            return self._generation()
+        return self._change(slots)
+
+    def _generation(self) -> Generation:
+        return Generation(
+            self._node,
+            self._crew,
+            self._loaded,
+            self._table,
+            decided=self._decide,
+            ended=self._finish,
+            decide=self._asks,
+        )
+
+    def _change(self, slots: int) -> Change:
+        return Change(
+            self._node, self._crew, self._loaded, slots, decided=self._decide, ended=self._finish, decide=self._asks
+        )
 
     def _table_for(self, loaded: Loaded) -> Table:
         table = self._node.table
@@ -266,13 +405,14 @@ class _Application:
             node.table = self._table
             self._crew.say_to_all({"type": "health"})
         node.sockets.keep_only(loaded.listeners.values())
-        self._count_workers()
+        if not self._is_write:
+            self._count_workers()
         if isinstance(self._crew.change, Generation):
             self._crew.change = Change.settled(node, self._crew, loaded, len(self._crew.slots))
         # Who asked is told through the control process: behind what it shows from now on, and before it is replaced.
-        must_restart = is_new_table or self._admin is not None or loaded.changes("control_restart")
-        if not must_restart:
-            self._control.show()
+        must_restart = is_new_table or self._admin is not None or loaded.changes_of("control_restart")
+        if not must_restart and not self._is_write:
+            self._control.show()  # What a write made, the control process has made.
         self._ended(loaded, None)
         if must_restart:
             self._restart_control()

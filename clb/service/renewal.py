@@ -12,18 +12,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 
 from clb.config.models import Rule
 from clb.observe.access_log import AccessLogger, open_access_log
 from clb.observe.logging import fields
+from clb.proxy.rule import RuleRuntime
 from clb.service import collector
 from clb.service.assembly import Assembly, Change
 from clb.service.bundle import Keys, Outline
 from clb.service.bundle_files import BundleReader, close_files
 from clb.service.channel import Message
 from clb.service.health_view import HealthView
+from clb.service.outline_changes import apply_in_steps
 from clb.service.steps import in_steps, let_go
 from clb.service.surroundings import Surroundings
 from clb.tls.contexts import ContextFault
@@ -32,6 +34,21 @@ _logger = logging.getLogger(__name__)
 
 _Place = tuple[str, int]
 """A listener's key and a worker slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The descriptors that came with `prepare`, in their order."""
+
+    outlines: list[int]
+    keys: list[int]
+    sockets: list[int]
+
+    @classmethod
+    def of(cls, message: Message, files: list[int]) -> _Given:
+        first = int(message.get("outlines", 1))
+        last = first + int(message.get("keys", 1))
+        return cls(files[:first], files[first:last], files[last:])
 
 
 @dataclass(slots=True)
@@ -64,6 +81,7 @@ class Renewal:
         health: HealthView,
         reader: BundleReader,
         outline: Outline,
+        keys: Keys,
         send: Callable[[Message], None],
     ) -> None:
         self.outline = outline
@@ -73,6 +91,7 @@ class Renewal:
         self._reader = reader
         self._send = send
         self._health = health
+        self._keys = keys
         self._prepared: dict[int, _Prepared] = {}
         self._words: asyncio.Queue[tuple[Message, list[int]]] = asyncio.Queue()
         self._task = surroundings.loop.create_task(self._work())
@@ -116,14 +135,14 @@ class Renewal:
         self._send({"type": "refused", "version": version, "error": error})
 
     async def _prepare(self, version: int, message: Message, files: list[int]) -> None:
-        outline_file, keys_file, *numbers = files
+        given = _Given.of(message, files)
         sockets = {
             (place["listener"], place["slot"]): socket.socket(fileno=number)
-            for place, number in zip(message["sockets"], numbers, strict=True)
+            for place, number in zip(message["sockets"], given.sockets, strict=True)
         }
         try:
-            outline = await in_steps(self._reader.outline_in_steps(outline_file))
-            keys = await in_steps(self._reader.keys_in_steps(keys_file))
+            outline, keys = await self._read(message.get("base"), given)
+            outline = replace(outline, version=version)
             change = await in_steps(self._assembly.prepare(outline, keys))
             access_log = self._open_access_log(outline)
         except BaseException:
@@ -131,10 +150,26 @@ class Renewal:
                 sock.close()
             raise
         finally:
-            close_files(outline_file, keys_file)
+            close_files(*given.outlines, *given.keys)
         releases = [(place["listener"], place["slot"]) for place in message["releases"]]
         self._prepared[version] = _Prepared(outline, keys, change, self.outline, access_log, sockets, releases)
         self._send({"type": "prepared", "version": version})
+
+    async def _read(self, base: int | None, given: _Given) -> tuple[Outline, Keys]:
+        """Read all of it, or what is new beside `base`."""
+        if base is None:
+            outline = await in_steps(self._reader.outline_in_steps(*given.outlines))
+            return outline, await in_steps(self._reader.keys_in_steps(*given.keys))
+        if base != self.outline.version:
+            raise ValueError(f"what is new beside version {base} does not go with version {self.outline.version}")
+        outline = self.outline
+        for memory in given.outlines:
+            outline = await in_steps(apply_in_steps(outline, memory))
+        if not given.keys:
+            return outline, self._keys
+        keys = await in_steps(self._reader.keys_in_steps(*given.keys, beside=self._keys))
+        # Who is in no use any more must not stay in memory.
+        return outline, Keys({name: one for name, one in keys.identities.items() if name in outline.certificates})
 
     def _open_access_log(self, outline: Outline) -> AccessLogger | None:
         new = outline.config.node.access_log
@@ -148,21 +183,24 @@ class Renewal:
             raise ValueError(f"version {version} was not prepared")
         if prepared.beside is not self.outline:
             prepared.change = await in_steps(self._assembly.prepare(prepared.outline, prepared.keys))
-        old_rules: list[Rule] = []
-        for balancer in self.outline.config.load_balancers:
-            for listener in balancer.listeners:
-                old_rules += listener.rules
+        old_rules = _left_behind(self.outline, prepared.outline)
         steps = self._assembly.activate(prepared.change)
         next(steps)
-        self.outline = prepared.outline
+        self.outline, self._keys = prepared.outline, prepared.keys
         self._surroundings.node.configure(prepared.outline.config.node.limits)
         self._log_to(prepared.access_log)
         await self._move(prepared)
         await in_steps(steps)
         # What became known of new rules while they were waiting to be activated.
-        await in_steps(self._health.refresh_in_steps())
+        await in_steps(self._look_at(prepared.change.touched))
         self._surroundings.ledgers.make_room()
         await in_steps(let_go(old_rules))
+
+    def _look_at(self, rules: list[tuple[str, RuleRuntime]]) -> Generator[None, None, None]:
+        for listener, rule in rules:
+            self._health.look_at(listener, rule)
+            yield
+        yield from let_go(rules)
 
     async def _move(self, prepared: _Prepared) -> None:
         """Accept where the listeners are now."""
@@ -180,3 +218,14 @@ class Renewal:
         for _, runtime in self._assembly.every_listener():
             runtime.log_to(access_log)
         old.close()
+
+
+def _left_behind(old: Outline, new: Outline) -> list[Rule]:
+    """Rules of listeners that are no more what they were; where a write changed one rule, all but a few go on."""
+    kept = {id(listener) for balancer in new.config.load_balancers for listener in balancer.listeners}
+    rules: list[Rule] = []
+    for balancer in old.config.load_balancers:
+        for listener in balancer.listeners:
+            if id(listener) not in kept:
+                rules += listener.rules
+    return rules

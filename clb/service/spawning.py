@@ -92,6 +92,8 @@ def spawn_worker(
         channel=theirs,
         outline=loaded.outline,
         keys=loaded.keys,
+        changes=loaded.changes,
+        stored_keys=loaded.stored_keys,
         bases=node.bases.contexts,
         sockets=sockets,
         cells=table.cells,
@@ -102,7 +104,7 @@ def spawn_worker(
         supervisor_pid=os.getpid(),
         cookie_key=node.cookie_key,
     )
-    keep = [theirs.fileno(), loaded.outline, loaded.keys, *(sock.fileno() for sock in sockets.values())]
+    keep = [theirs.fileno(), *loaded.for_workers, *(sock.fileno() for sock in sockets.values())]
     try:
         pid = fork_child(
             f"worker-{slot}",
@@ -151,6 +153,8 @@ def spawn_control(node: Node, received: Callable[[Message, list[int]], None]) ->
         version=active.version,
         channel=theirs,
         outline=active.outline,
+        changes=active.changes,
+        keyring=active.keyring,
         admin_identity=active.admin_identity,
         control_socket=node.control_socket,
         admin_socket=node.admin_socket,
@@ -161,8 +165,8 @@ def spawn_control(node: Node, received: Callable[[Message, list[int]], None]) ->
         config_path=node.settings.config_path,
         supervisor_pid=os.getpid(),
     )
-    keep = [theirs.fileno(), active.outline, node.control_socket.fileno(), node.admin_socket.fileno()]
-    keep += [active.admin_identity] if active.admin_identity is not None else []
+    keep = [theirs.fileno(), *active.for_control, node.control_socket.fileno(), node.admin_socket.fileno()]
+    keep += [each for each in (active.admin_identity, active.keyring) if each is not None]
     try:
         pid = fork_child(
             "control",

@@ -42,7 +42,7 @@ class WorkerStart:
     outline: int
     """Memory file, for `BundleReader.outline`."""
     keys: int
-    """Memory file, for `BundleReader.keys`."""
+    """Memory file, for `BundleReader.keys`: of the certificates of the file."""
     bases: Sequence[ssl.SSLContext]
     """`Outline.bases` has the listeners' places in it. Bare: the worker sets them up."""
     sockets: Mapping[tuple[str, int], socket.socket]
@@ -58,6 +58,10 @@ class WorkerStart:
     log: LogSettings
     supervisor_pid: int
     cookie_key: bytes = field(repr=False)
+    changes: Sequence[int] = ()
+    """Memory files: what writes changed of the outline since, in their order."""
+    stored_keys: Sequence[int] = ()
+    """Memory files like `keys`, of certificates of the store; of a name the last one counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +84,7 @@ class ControlStart:
     log: LogSettings
     config_path: Path
     supervisor_pid: int
+    changes: Sequence[int] = ()
+    """As the workers'."""
+    keyring: int | None = None
+    """Memory file with the secrets that open stored keys; None while there are none."""

@@ -6,13 +6,20 @@ Elsewhere: each part of it: crew.py, control_keeper.py, reload.py, upgrade.py. d
 It runs no event loop and no thread, since it forks for as long as it lives, reads no byte that came over the network,
 and never has a private key in its memory. Messages to it and from it, by channel (channel.py):
 
-    to a worker     prepare{version, sockets: [{listener, slot}], releases: [{listener, slot}]} + outline, keys and
-                    the sockets; activate{version}; discard{version}; drain{refuses}; quit{}; reopen_logs{}; health{};
-                    ping{}
+    to a worker     prepare{version, base, outlines, keys, sockets: [{listener, slot}], releases: [{listener, slot}]}
+                    + outlines, keys and the sockets; activate{version}; discard{version}; drain{refuses}; quit{};
+                    reopen_logs{}; health{rules}; ping{}
     from a worker   ready{version}; prepared{version}; refused{version, error}; active{version};
                     draining{connections}; drained{}; pong{lag_ms}; relay{event}
-    to control      snapshot{version} + outline, admin identity if any; reply{id, ok, ...}; event{event}; reopen_logs{}
-    from control    request{id, what: reload | plan | processes | reopen}; health{}
+    to control      snapshot{version, outlines, extra} + outlines, admin identity and keyring if any; event{event};
+                    reply{id, ok, ...}; decide{id}; reopen_logs{}
+    from control    request{id, what: reload | plan | processes | reopen | assign | apply | whole}; health{rules};
+                    decided{id, error}
+
+An outline is a whole and what writes changed of it since; `base` says that only the last change is there, beside that
+version (outline_changes.py). `health` names the rules that are concerned, or none for all. A write of the API is
+`assign` (rows and bases for what is new), then `apply`; when all workers can, `decide`, and with `decided` the commit
+has taken place or says why not (reload.py). `whole` is the version in service in one piece again.
 
 `sockets` are those that are new to the worker; one for a place that it has takes the old one's. `releases` are places
 where it stops to accept though the listener stays. The sockets of a listener that is gone it closes by itself. Both
@@ -30,6 +37,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from clb.metering.cells import TableFull
 from clb.observe.logging import configure, fields
 from clb.service.change import Change
 from clb.service.channel import Message
@@ -39,7 +47,7 @@ from clb.service.handover import NoHandover, receive
 from clb.service.inheritance import Inheritance
 from clb.service.load_job import LoadJob
 from clb.service.loader import ROWS
-from clb.service.loading import Loaded, NotLoaded
+from clb.service.loading import Loaded, NotLoaded, read_candidate, read_whole
 from clb.service.node import Node, Phase, Settings, Table, log_warnings
 from clb.service.notify import Notifier
 from clb.service.preparation import prepare_node
@@ -80,11 +88,15 @@ class Supervisor:
         self._failure: Exception | None = None
         self._exit_status = 0
         self._status: int | None = None
+        self._decision: object = None
+        """Number of the write that the control process may decide on."""
         self._crew.on_ready = self._worker_ready
         self._crew.on_gone = self._worker_gone
         self._crew.on_loop = self._crash_loop
         self._crew.to_control = self._control.say
         self._control.on_gone = self._control_gone
+        self._control.on_decided = self._decided
+        self._control.on_lost = lambda: self._reloader.decided("the control process is gone")
         self._reloader.on_idle = self._tell_ready
         self._node.reactor.on_fault = self._met_fault
 
@@ -254,8 +266,8 @@ class Supervisor:
         if self._crew.is_answering():
             self._node.notifier.keep_alive()
 
-    def _health_changed(self) -> None:
-        self._crew.say_to_all({"type": "health"})
+    def _health_changed(self, message: Message) -> None:
+        self._crew.say_to_all({"type": "health", "rules": message.get("rules")})
 
     def _read_signals(self) -> None:
         for number in self._signals.read():
@@ -311,7 +323,7 @@ class Supervisor:
 
     # --- what the control process asks for ---
 
-    def _requested(self, message: Message) -> None:
+    def _requested(self, message: Message, files: list[int]) -> None:
         number, what = message.get("id"), message.get("what")
 
         def answer(outcome: Outcome) -> None:
@@ -319,6 +331,8 @@ class Supervisor:
 
         if what in ("reload", "plan") and self._node.phase is Phase.SERVING:
             self._reloader.ask(what, "a request", answer)
+        elif what in ("assign", "apply", "whole") and self._node.phase is Phase.SERVING:
+            self._write_requested(what, number, message, files)
         elif what == "processes":
             self._control.say({"type": "reply", "id": number, "ok": True, **self._processes()})
         elif what == "reopen":
@@ -327,6 +341,37 @@ class Supervisor:
         else:
             code, errors = "busy", [f"the node is {self._node.phase.value}"]
             self._control.say({"type": "reply", "id": number, "ok": False, "code": code, "errors": errors})
+
+    def _write_requested(self, what: str, number: object, message: Message, files: list[int]) -> None:
+        def answer(reply: dict[str, Any]) -> None:
+            self._control.say({"type": "reply", "id": number, **reply})
+
+        if what == "assign":
+            self._reloader.give_out(lambda: self._assigned(message), answer)
+        elif what == "whole":
+            answer({"ok": self._reloader.renew(read_whole(message, files))})
+        else:
+            # It may have to wait for its turn, and the message's own files are closed by then.
+            candidate = read_candidate(message, [os.dup(each) for each in files])
+
+            def ask() -> None:
+                self._decision = number
+                self._control.say({"type": "decide", "id": number})
+
+            self._reloader.offer(candidate, ask, lambda outcome: answer(outcome.as_message()))
+
+    def _assigned(self, message: Message) -> dict[str, Any]:
+        """Rows and bases for what is new."""
+        node = self._node
+        try:
+            rows = node.table.rows.assign(message["rows"])
+        except TableFull:
+            return {"ok": False, "code": "rows_full", "errors": ["the table of counted things is full"]}
+        return {"ok": True, "rows": rows, "bases": node.bases.assign(message["bases"])}
+
+    def _decided(self, message: Message) -> None:
+        if message.get("id") == self._decision:
+            self._reloader.decided(message.get("error"))
 
     def _processes(self) -> dict[str, Any]:
         """All processes, as plain values; times are seconds since the epoch."""

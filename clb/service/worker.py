@@ -15,7 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import uvloop
@@ -94,16 +94,19 @@ class Worker:
         self._clock = Clock(loop.time)
         self._events = RateLimited(logging.getLogger("clb.proxy"), EVENTS_PER_SECOND)
         reader = BundleReader()
-        outline, keys = reader.outline(start.outline), reader.keys(start.keys)
-        close_files(start.outline, start.keys)
+        outline = replace(reader.outline(start.outline, *start.changes), version=start.version)
+        keys = reader.keys(start.keys, *start.stored_keys)
+        close_files(start.outline, *start.changes, start.keys, *start.stored_keys)
         share = NodeShare(start.cells, start.keyed, start.column, outline.rows, loop.time())
         self._health = HealthView(lambda: self._assembly.listeners, start.cells, share, time.time)
         self._health_changed = asyncio.Event()
+        self._rules_to_look_at: set[str] | None = set()
+        """None: all of them."""
         self._surroundings = self._surround(outline, share)
         self._assembly = Assembly(self._surroundings, start.bases)
         at_once(self._assembly.activate(at_once(self._assembly.prepare(outline, keys))))
         self._surroundings.ledgers.make_room()
-        self._renewal = Renewal(self._assembly, self._surroundings, self._health, reader, outline, self._send)
+        self._renewal = Renewal(self._assembly, self._surroundings, self._health, reader, outline, keys, self._send)
         self._sweep = Sweep(loop, (self._look_at_node, self._health.sweep, self._assembly.sweep, self._flush))
         self._channel: LoopChannel | None = None
 
@@ -208,6 +211,11 @@ class Worker:
         self._send({"type": "relay", "event": {**event, "detail": detail[:200]}})
 
     def _told_of_health(self, message: Message, files: list[int]) -> None:
+        rules = message.get("rules")
+        if rules is None:
+            self._rules_to_look_at = None
+        elif self._rules_to_look_at is not None:
+            self._rules_to_look_at.update(rules)
         self._health_changed.set()
 
     async def _follow_health(self) -> None:
@@ -215,7 +223,8 @@ class Worker:
         while True:
             await self._health_changed.wait()
             self._health_changed.clear()
-            await in_steps(self._health.refresh_in_steps())
+            rules, self._rules_to_look_at = self._rules_to_look_at, set()
+            await in_steps(self._health.refresh_in_steps() if rules is None else self._health.refresh_some(rules))
 
     def _change(self, message: Message, files: list[int]) -> None:
         if self._stop.is_set():

@@ -117,7 +117,7 @@ class Node:
         finally:
             await self.prober.stop()
 
-    def _notice(self) -> None:
+    def _notice(self, _: list[str] | None) -> None:
         self.notices += 1
 
     def configure(self, *rules: Mapping[str, Any]) -> None:

@@ -249,7 +249,7 @@ def test_the_management_address_by_tls_and_its_names(material, tmp_path):
             base = f"https://127.0.0.1:{supervisor.port}"
             assert client.get(f"{base}/metrics", headers={"Host": "shop.example.com"}).status_code == 401
             memory, renewed = write_outline(outline(version=2)), write_identity(identity)
-            supervisor.channel.send({"type": "snapshot", "version": 2}, [memory, renewed])
+            supervisor.channel.send({"type": "snapshot", "version": 2, "extra": ["admin"]}, [memory, renewed])
             os.close(memory)
             os.close(renewed)
             supervisor.wait_for("/v1/status", lambda answer: answer.json()["node"]["config_version"] == 2)

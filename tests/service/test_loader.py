@@ -41,7 +41,7 @@ def load(write, closing, monkeypatch):
     """Load a site as the loader's process does."""
     monkeypatch.setattr("clb.service.loader.os.nice", lambda _: None)  # This process is not the loader's.
 
-    def loaded(*, rows=None, bases=None, running=None, **keys):
+    def loaded(*, rows=None, bases=None, running=(), **keys):
         ours, theirs = Channel.pair()
         order = LoadOrder(write(**keys), 7, rows or Rows(ROWS), bases or Bases(), running)
         assert run_loader(order, theirs) == 0
@@ -225,15 +225,15 @@ def test_http_has_no_base(load):
 
 def test_a_plan_tells_what_changes(load, material):
     before = load()
-    assert load(running=before.outline).plan == []
+    assert load(running=before.for_control).plan == []
     changed = load(
-        running=before.outline,
+        running=before.for_control,
         node={"user": "nobody"},
         edit=lambda document: document["certificates"]["web"].update(
             certificate=str(material.renewed_certificate), private_key=str(material.renewed_key)
         ),
     )
-    assert len(changed.changes("needs_restart")) == 1
-    assert "node.user" in changed.changes("needs_restart")[0]
+    assert len(changed.changes_of("needs_restart")) == 1
+    assert "node.user" in changed.changes_of("needs_restart")[0]
     assert any("certificate web" in entry["where"] for entry in changed.plan)
     assert {entry["kind"] for entry in changed.plan} == {"needs_restart", "in_place"}

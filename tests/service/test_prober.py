@@ -549,7 +549,7 @@ def test_names_that_are_gone_are_let_go():
 def test_it_may_end_before_it_began():
     async def script() -> None:
         node = Node(rule(1))
-        node.prober = prober_module.Prober(node.cells, node.answers, node.events, lambda: None, node.wall)
+        node.prober = prober_module.Prober(node.cells, node.answers, node.events, lambda _: None, node.wall)
         node.configure(rule(1))
         await node.prober.stop()
         assert node.answers.asked == []

@@ -11,12 +11,22 @@ from collections.abc import Iterator
 
 from clb.config.checks.view import View
 from clb.config.faults import Path, Problem, did_you_mean, quote
+from clb.config.models import Certificate
 
 
 def check_certificates(root: View) -> Iterator[Problem]:
-    """A server certificate has a private key, a CA certificate has none."""
+    """A server certificate has a private key, a CA certificate has none; what is stored has no files."""
     for _, certificate in root.view("certificates").named():
         kind, has_key = certificate.text("type"), certificate.given("private_key")
+        if certificate.given("stored"):
+            for key in ("certificate", "private_key"):
+                if certificate.given(key):
+                    yield Problem(certificate.at(key), f"stands beside stored; remove {key} or stored", "key")
+            continue
+        keys = {key for key, _ in certificate.named()}
+        # A key that is misspelt or of another kind is said by the model, and is no second fault.
+        if kind in ("server", "ca") and "certificate" not in keys and keys <= Certificate.model_fields.keys():
+            yield Problem(certificate.at("certificate"), "is missing; it has no default")
         if kind == "server" and not has_key:
             yield Problem(certificate.at("private_key"), "is missing; a server certificate needs its private key")
         if kind == "ca" and has_key:

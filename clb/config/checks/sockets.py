@@ -8,7 +8,7 @@ Pure:      plain data in, problems out.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from clb.config.checks.view import View
@@ -16,14 +16,17 @@ from clb.config.faults import Path, Problem, spell
 
 
 @dataclass(frozen=True, slots=True)
-class _Socket:
+class Socket:
+    """An address that a node of some regions would have to bind."""
+
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
     regions: frozenset[str]
-    owner: Path
-    place: Path
+    owner: str
+    """For people."""
+    place: Path = ()
 
-    def clashes(self, other: _Socket) -> bool:
+    def clashes(self, other: Socket) -> bool:
         """Whether one node would have to bind both and the kernel would refuse the second."""
         if self.port != other.port or not self.regions & other.regions:
             return False
@@ -34,24 +37,33 @@ class _Socket:
         return f"{address}:{self.port}"
 
 
-def _covers(address: ipaddress.IPv4Address | ipaddress.IPv6Address, other: _Socket) -> bool:
+def _covers(address: ipaddress.IPv4Address | ipaddress.IPv6Address, other: Socket) -> bool:
     # `::` is bound for both families, so it takes IPv4 ports too; 0.0.0.0 takes those of IPv4 only.
     return address.is_unspecified and (address.version == 6 or other.address.version == 4)
 
 
 def check_sockets(root: View) -> Iterator[Problem]:
-    """Compares only sockets of one port, so a thousand listeners cost nothing."""
-    by_port: dict[int, list[_Socket]] = {}
-    for socket in _sockets(root):
+    """No two in one file."""
+    for socket, clash in clashes(_sockets(root)):
+        message = f"{socket} is taken by {clash.owner} ({clash}); choose another port or address"
+        yield Problem(socket.place, message)
+
+
+def clashes(sockets: Iterable[Socket]) -> Iterator[tuple[Socket, Socket]]:
+    """Each socket that cannot be had, and the one before it that has it.
+
+    Compares only sockets of one port, so a thousand listeners cost nothing.
+    """
+    by_port: dict[int, list[Socket]] = {}
+    for socket in sockets:
         earlier = by_port.setdefault(socket.port, [])
         clash = next((other for other in earlier if socket.clashes(other)), None)
         if clash is not None:
-            message = f"{socket} is taken by {spell(clash.owner)} ({clash}); choose another port or address"
-            yield Problem(socket.place, message)
+            yield socket, clash
         earlier.append(socket)
 
 
-def _sockets(root: View) -> Iterator[_Socket]:
+def _sockets(root: View) -> Iterator[Socket]:
     node_region = root.view("node").text("region", "local") or "local"
     admin = root.view("admin")
     yield from _socket(admin, "127.0.0.1", 9443, frozenset({node_region}))
@@ -61,7 +73,7 @@ def _sockets(root: View) -> Iterator[_Socket]:
             yield from _socket(listener, "0.0.0.0", 443, regions)  # noqa: S104 - the documented default
 
 
-def _socket(view: View, address: str, port: int, regions: frozenset[str]) -> Iterator[_Socket]:
+def _socket(view: View, address: str, port: int, regions: frozenset[str]) -> Iterator[Socket]:
     text, number = view.text("address", address), view.number("port", port)
     if text is None or number is None:
         return
@@ -69,7 +81,7 @@ def _socket(view: View, address: str, port: int, regions: frozenset[str]) -> Ite
         parsed = ipaddress.ip_address(text)
     except ValueError:
         return  # said by the model
-    yield _Socket(parsed, number, regions, view.path, view.at("port"))
+    yield Socket(parsed, number, regions, spell(view.path), view.at("port"))
 
 
 def _regions(balancer: View) -> frozenset[str]:
