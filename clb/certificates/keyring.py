@@ -154,12 +154,20 @@ class Keyring:
     def _unwrap(self, sealed: SealedKey, certificate_id: str, generation: int) -> bytes:
         key = self._keys.get(sealed.key_id)
         if key is None:
+            self._check_id(sealed, certificate_id, generation)
             raise WrongKeyring(sealed.key_id, self.key_ids)
         context = _context("data key", certificate_id, generation, key.id)
         data_key = _decrypt(key.wrapping, sealed.wrapped, context)
         if len(data_key) != KEY_BYTES:
             raise SealedKeyDamaged("the stored private key has a data key of a wrong length")
         return data_key
+
+    def _check_id(self, sealed: SealedKey, certificate_id: str, generation: int) -> None:
+        """Tell a record whose key id is damaged from one that needs another keyring."""
+        for key in self._keys.values():
+            context = _context("data key", certificate_id, generation, key.id)
+            if _opens(key.wrapping, sealed.wrapped, context):
+                raise SealedKeyDamaged("the stored private key names another key of the keyring than it is under")
 
     def __repr__(self) -> str:
         return f"Keyring({', '.join(self._keys)})"
@@ -270,3 +278,11 @@ def _decrypt(cipher: AESGCM, data: bytes, context: bytes) -> bytes:
             "the stored private key is damaged, or belongs to another certificate; "
             "restore the store from a backup, or upload the certificate anew"
         ) from None
+
+
+def _opens(cipher: AESGCM, data: bytes, context: bytes) -> bool:
+    try:
+        _decrypt(cipher, data, context)
+    except SealedKeyDamaged:
+        return False
+    return True

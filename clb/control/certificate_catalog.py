@@ -16,6 +16,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from clb.certificates.description import CertificateType, Description, describe
+from clb.certificates.faults import CertificateFault
 from clb.certificates.lifecycle import days_left, state
 from clb.certificates.pem import split
 from clb.certificates.reading import quiet, read_certificate
@@ -105,7 +106,9 @@ class Catalog:
         for each in self.file_certificates():
             if each.pem is not None:
                 text = each.pem.decode("ascii")
-                found.append(Known(each.name, "file", "ca", described("ca", text).fingerprint, "", certificates(text)))
+                description = described("ca", text)
+                fingerprint = description.fingerprint if description is not None else ""
+                found.append(Known(each.name, "file", "ca", fingerprint, "", certificates(text)))
             elif each.facts is not None:
                 found.append(Known(each.name, "file", "server", each.facts.fingerprint, each.facts.key_digest))
         return found
@@ -114,7 +117,10 @@ class Catalog:
         """Why this node cannot serve it, if so."""
         quarantined = getattr(self.outline, "quarantined", {})
         reasons = (quarantined.get(name) for name in self.names_of(certificate))
-        return next((reason for reason in reasons if reason is not None), None)
+        reason = next((reason for reason in reasons if reason is not None), None)
+        if reason is None and described(certificate.type, certificate.material.chain_pem) is None:
+            return "its stored text is damaged"
+        return reason
 
     # --- answers ---
 
@@ -190,7 +196,9 @@ def _known(certificate: Certificate) -> Known:
     return Known(certificate.name, "api", certificate.type, material.fingerprint, material.key_digest, roots)
 
 
-def _told(description: Description, now: datetime) -> dict[str, Any]:
+def _told(description: Description | None, now: datetime) -> dict[str, Any]:
+    if description is None:
+        return _told_of_facts(None, now)
     return {
         "state": state(description.not_before, description.not_after, now),
         "subject": description.subject,
@@ -222,13 +230,17 @@ def _told_of_facts(facts: CertificateFacts | None, now: datetime) -> dict[str, A
 
 
 @lru_cache(maxsize=4096)
-def described(kind: CertificateType, chain_pem: str) -> Description:
-    """What is in a text that was checked when it was stored or loaded."""
-    return describe(kind, certificates(chain_pem))
+def described(kind: CertificateType, chain_pem: str) -> Description | None:
+    """What is in a text that was checked when it was stored or loaded; None if it is damaged since."""
+    found = certificates(chain_pem)
+    return describe(kind, found) if found else None
 
 
 @lru_cache(maxsize=4096)
 @quiet()
 def certificates(chain_pem: str) -> tuple[x509.Certificate, ...]:
-    """The certificates of a text that was checked."""
-    return tuple(read_certificate(block) for block in split(chain_pem.encode("ascii")))
+    """The certificates of a text that was checked; none if it is damaged since."""
+    try:
+        return tuple(read_certificate(block) for block in split(chain_pem.encode("utf-8", "replace")))
+    except CertificateFault:
+        return ()

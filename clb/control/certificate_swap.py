@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from clb.certificates.keyring import Keyring, KeyringFault
+from clb.certificates.keyring import Keyring, KeyringFault, SealedKeyDamaged
 from clb.certificates.rehearsal import Stage
 from clb.certificates.stand_ins import server_stand_in
 from clb.control.certificate_catalog import Catalog, described
@@ -70,7 +70,7 @@ def _companion(catalog: Catalog, name: str) -> Identity | None:
     stored = catalog.stored_as(name)
     if stored is not None:
         description = described("server", stored.material.chain_pem)
-        return server_stand_in(description.names, description.key_type)
+        return server_stand_in(description.names, description.key_type) if description is not None else None
     facts = catalog.outline.certificates.get(name)
     return server_stand_in(facts.names, facts.key_type) if facts is not None else None
 
@@ -80,4 +80,6 @@ def _identity(certificate: Certificate, opening: Opening) -> Identity:
     assert material.sealed_key is not None, "a server certificate has a key"
     key = opening().open(material.sealed_key, certificate.id, certificate.generation)
     description = described("server", material.chain_pem)
+    if description is None:
+        raise SealedKeyDamaged("the stored chain is damaged")
     return Identity(material.chain_pem.encode("ascii"), key, description.names, description.key_type)

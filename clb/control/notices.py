@@ -182,8 +182,8 @@ def _loaded(catalog: Catalog) -> Iterator[tuple[FileCertificate, str, datetime]]
     """Certificates of the file that are loaded here, with fingerprint and end."""
     for certificate in catalog.file_certificates():
         if certificate.pem is not None:
-            description = described("ca", certificate.pem.decode("ascii"))
-            yield certificate, description.fingerprint, description.not_after
+            if (description := described("ca", certificate.pem.decode("ascii"))) is not None:
+                yield certificate, description.fingerprint, description.not_after
         elif certificate.facts is not None:
             yield certificate, certificate.facts.fingerprint, certificate.facts.not_after
 
@@ -200,12 +200,13 @@ def _notice_of_file(
 
 def _notice_of_store(catalog: Catalog, certificate: Certificate) -> Notice:
     material = certificate.material
+    description = described(certificate.type, material.chain_pem)
     return Notice(
         certificate.id,
         certificate.name,
         certificate.type,
         "api",
-        described(certificate.type, material.chain_pem).names,
+        description.names if description is not None else (),
         material.fingerprint,
         material.not_after,
         certificate.notified_days or 0,

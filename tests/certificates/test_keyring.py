@@ -192,3 +192,9 @@ def test_no_secret_is_shown():
 def test_an_id_from_the_store_is_shown_harmlessly():
     assert shown_id("k1-\x1b[31m" + "x" * 100) == "k1-?[31m" + "x" * 32
     assert shown_id("") == "(empty)"
+
+
+def test_a_damaged_id_is_told_from_a_wrong_keyring():
+    sealed = RING.seal(KEY, "cert-a", 1)
+    with pytest.raises(SealedKeyDamaged, match="names another key"):
+        RING.open(replace(sealed, key_id="k1-b660a38a723d1666"), "cert-a", 1)

@@ -448,3 +448,29 @@ def test_rewrapping_leaves_what_does_not_open(desk):
         (True, 0),
         (False, 1),
     ]
+
+
+DAMAGED_CHAINS = {
+    "cut": lambda pem: pem[:-40],
+    "no_text": lambda pem: pem.replace("A", "\ufffd", 1),
+    "empty": lambda _: "",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_CHAINS.values(), ids=DAMAGED_CHAINS)
+def test_a_damaged_record_is_shown_as_such_and_can_be_replaced(desk, damage):
+    from dataclasses import replace
+
+    from clb.store.inventory import Write
+
+    made = desk.upload("shop")
+    desk.upload("fine", key=ec_key("c"))
+    desk.bind("shop", "https", certificate="shop")
+    stored = desk.inventory.certificates[made["id"]]
+    broken = replace(stored.material, chain_pem=damage(stored.material.chain_pem))
+    desk.put(Write(certificates=(replace(stored, material=broken),)))
+    told = {each["name"]: each for each in desk.ask("GET", f"{PATH}?owner=api").json()["certificates"]}
+    assert (told["fine"]["state"], told["fine"]["quarantined"]) == ("active", None)
+    assert (told["shop"]["state"], told["shop"]["quarantined"]) == (None, "its stored text is damaged")
+    assert desk.ask("GET", f"{PATH}/{made['id']}").status_code == 200
+    assert desk.ask("POST", f"{PATH}/{made['id']}/replace", OTHER, if_match="*").status_code == 200
