@@ -109,10 +109,16 @@ def _make_file(path: Path, owner: Owner | None) -> None:
 
 
 def _set_up(connection: sqlite3.Connection, _: Any) -> None:
+    connection.text_factory = _text
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _text(data: bytes) -> str:
+    """A text of which a bit is another may be no UTF-8 any more: that must not keep all others from being read."""
+    return data.decode("utf-8", "replace")
 
 
 def _begin(connection: Connection) -> None:

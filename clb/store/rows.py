@@ -23,8 +23,12 @@ from clb.store.inventory import (
     SealedKey,
     Token,
 )
+from clb.store.tables import LONG_AGO
 
 Row = Mapping[str, Any]
+
+_LOST = Material("", None, "", "", LONG_AGO, LONG_AGO)
+"""Where a number is damaged the others must be read all the same; this one opens for nobody."""
 
 
 def entry_row(entry: Entry) -> dict[str, Any]:
@@ -75,14 +79,14 @@ def certificate_row(certificate: Certificate) -> dict[str, Any]:
 
 
 def certificate_of(row: Row, materials: Mapping[tuple[str, int], Material]) -> Certificate:
-    """With the generations that it names."""
+    """With the generations that it names; of one that is not there, what nobody can use."""
     previous = row["previous_generation"]
     return Certificate(
         id=row["id"],
         name=row["name"],
         type=row["type"],
-        material=materials[row["id"], row["generation"]],
-        previous=None if previous is None else materials[row["id"], previous],
+        material=materials.get((row["id"], row["generation"]), _LOST),
+        previous=None if previous is None else materials.get((row["id"], previous), _LOST),
         generation=row["generation"],
         previous_generation=previous,
         forced=row["forced"],

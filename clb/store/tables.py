@@ -8,6 +8,7 @@ Documents are JSON text and not the database's own JSON type: what was written c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""What a damaged moment is read as."""
 SCHEMA_TABLE = "clb_schema"
 """Where Alembic keeps which migrations have been done."""
 
@@ -50,6 +53,20 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """A moment that is damaged is long ago: what it belongs to can be read, and nothing is let in by it."""
+        process = super().result_processor(dialect, coltype)
+        if process is None:
+            return None
+
+        def read(value: Any) -> Any:
+            try:
+                return process(value)
+            except (ValueError, TypeError):
+                return LONG_AGO
+
+        return read
 
 
 # Alembic compares and names by these, so that a constraint has the same name in every database.
