@@ -183,6 +183,10 @@ class Node:
     """How often somebody was told that a certificate expires, by the day of notice, while this process lives."""
     deliveries: Counter[str] = field(default_factory=Counter)
     """What notices to the webhook came to: delivered, failed or dropped."""
+    store_fault: str | None = None
+    """Why the store cannot be reached; None while it can."""
+    store_behind: str | None = None
+    """Why what the store has is not in service here, as of the last attempt that failed."""
     writer: Writer | None = None
     """What all changes through the API go by; None until it is known what the store has."""
     admin_tls: AdminTls | None = None

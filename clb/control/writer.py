@@ -16,11 +16,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from clb.observe.logging import fields
-from clb.store.interface import OutcomeUnknown, StaleRevision, Store, StoreAway
+from clb.store.interface import OutcomeUnknown, SchemaFault, StaleRevision, Store, StoreAway
 from clb.store.inventory import AuditRecord, Inventory, Replay, Write
 
 _ATTEMPTS = 5
@@ -121,6 +121,8 @@ class Writer:
         self.store_fault: str | None = None
         """Why the store cannot be used, as of the last attempt."""
         self.away_since: datetime | None = None
+        self.on_change: Callable[[Inventory], None] = lambda _: None
+        """Called with each inventory that is known from then on."""
 
     async def write(self, draft: Callable[[Inventory], Draft[_Answer]], *, dry_run: bool = False) -> Written[_Answer]:
         """Let `draft` decide on the newest inventory, and do what it says.
@@ -154,7 +156,7 @@ class Writer:
             nonlocal revision
             revision = await self.ask(lambda: self._store.commit(write, before.revision))
             # From here on it has taken place, whatever happens to the workers.
-            self.inventory = before.after(write, revision)
+            self._know(after if revision == after.revision else replace(after, revision=revision))
 
         changes = await self._applier.apply(before, after, commit)
         return Written(drafted.answer, changes, revision, took_place=True)
@@ -171,18 +173,28 @@ class Writer:
 
     async def _look(self) -> bool:
         before = self.inventory
-        found = await self.ask(self._store.read)
-        if found.revision == before.revision:
+        if await self.ask(self._store.revision) == before.revision:
             return False
-
-        async def nothing() -> None:
-            return None
-
+        found = await self.ask(self._store.read)
+        found = found.sharing(before)
         # The newest is what the next draft is made on, even if it cannot be served here.
-        self.inventory = found
-        changes = await self._applier.apply(before, found, nothing)
+        self._know(found)
+        changes = await self._applier.apply(before, found, _nothing)
         _logger.info("followed the store", extra=fields(revision=found.revision, changes=len(changes)))
         return True
+
+    async def repeat(self) -> None:
+        """Let the workers have what the store is known to have, if they do not have it.
+
+        Raises:
+            CannotServe, NodeBusy: see there.
+        """
+        async with self._lock:
+            await self._applier.apply(self.inventory, self.inventory, _nothing)
+
+    def _know(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.on_change(inventory)
 
     async def replayed(self, key: str) -> Replay | None:
         """Find the answer to an earlier request with this key.
@@ -213,8 +225,13 @@ class Writer:
         """Ask the store in a thread, and remember whether it answers."""
         try:
             answer = await asyncio.to_thread(question)
-        except (StoreAway, OutcomeUnknown) as fault:
+        except (StoreAway, OutcomeUnknown, SchemaFault) as fault:
             self.store_fault = str(fault)
+            self.away_since = self.away_since or datetime.now(UTC)
             raise
-        self.store_fault = None
+        self.store_fault = self.away_since = None
         return answer
+
+
+async def _nothing() -> None:
+    """What is followed has been committed by somebody else."""

@@ -79,8 +79,12 @@ class Applying:
         self._take = take
         self._keyring = keyring
         self._standing: Standing | None = None
+        self.is_behind = False
+        """A write has taken place in the store and is not in service: whoever follows the store applies it again."""
         self._changes = 0
         self._task: asyncio.Task[None] | None = None
+        self._assigned: dict[str, tuple[int, str]] = {}
+        """What the supervisor gave out last."""
 
     # --- what the Writer asks for ---
 
@@ -102,13 +106,14 @@ class Applying:
             if state.is_same:
                 await commit()
                 self._standing = replace(state.standing, outline=self._in_service())
+                self.is_behind = False
                 return ()
             entries = _plan(self._in_service(), state.outline)
             if await self._offer(state, commit):
                 return entries
         if not commit.took_place:
             raise NodeBusy("configurations change all the time; try again")
-        # It has taken place in the store. Whoever follows the store tries again.
+        self.is_behind = True
         _logger.error("a write has taken place and is not in service yet", extra=fields(revision=after.revision))
         return ()
 
@@ -141,6 +146,7 @@ class Applying:
         outline = _with_version(numbered.outline, int(reply["version"]))
         self._standing = Standing(outline, numbered.standing.file, numbered.standing.stored, numbered.standing.merged)
         self._take(outline)
+        self.is_behind = False
         self._changes += 1
         if self._changes >= MOST_CHANGES and self._task is None:
             self._task = asyncio.ensure_future(self._make_whole())

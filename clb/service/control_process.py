@@ -14,16 +14,20 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
 import uvloop
 
+from clb.config.models import Config
 from clb.control.events import EventHistory
+from clb.control.keyring_holder import KeyringHolder
 from clb.control.node import Node, SupervisorSilent, listeners
 from clb.control.rates import RateWindow
 from clb.control.told import take_event
 from clb.health.streaks import SUSPECTED
 from clb.observe.logging import fields
+from clb.service.applying import Applying
 from clb.service.bundle import Outline
 from clb.service.bundle_files import BundleReader
 from clb.service.channel import Message
@@ -34,7 +38,10 @@ from clb.service.probe import Checker
 from clb.service.prober import Prober
 from clb.service.starts import ControlStart
 from clb.service.state import load_cookie_key
+from clb.service.store_keeper import LateStore, StoreKeeper
 from clb.service.supervisor_link import SupervisorLink
+from clb.store.database import prepare_store
+from clb.store.interface import Store
 
 SECOND = 1.0
 SAMPLING_SHARE = 50
@@ -76,6 +83,13 @@ class _ControlProcess:
             ejections=self._node.ejections,
         )
         self._node.health = self._prober
+        secret = self._reader.secret(start.keyring) if start.keyring is not None else None
+        self._node.keyring = KeyringHolder(start.state_dir, outline.config.keyring, secret)
+        store = LateStore(partial(_prepared_store, outline.config, start.state_dir))
+        applying = Applying(
+            self._link, lambda: self._node.outline, self._take_outline, lambda: self._node.keyring.keyring
+        )
+        self._store_keeper = StoreKeeper(self._node, store, applying, start.state_dir)
         identity = self._reader.admin(start.admin_identity) if start.admin_identity is not None else None
         self._management = Management(self._node, start, identity)
         await self._management.start()
@@ -86,7 +100,8 @@ class _ControlProcess:
         await self._checker.warm_up()
         self._prober.update(self._node.outline)
         self._prober.start()
-        ticking = [asyncio.create_task(each) for each in (self._tick(), self._management.look_after())]
+        work = (self._tick(), self._management.look_after(), self._store_keeper.run())
+        ticking = [asyncio.create_task(each) for each in work]
         _logger.info("management serves", extra=fields(**_where(self._node)))
         self._link.send({"type": "ready"})  # From now on there is something to end in order.
         await self._end.wait()
@@ -95,6 +110,7 @@ class _ControlProcess:
         await self._prober.stop()
         await self._checker.close()
         await self._management.stop()
+        self._store_keeper.close()
         self._link.close()
         self._counters.close()
         return 0
@@ -139,10 +155,16 @@ class _ControlProcess:
         outlines = int(message.get("outlines", 1))
         outline = replace(self._reader.outline(*files[:outlines]), version=int(message["version"]))
         extra = dict(zip(message.get("extra", ()), files[outlines:], strict=True))
+        secret = self._reader.secret(extra["keyring"]) if "keyring" in extra else None
+        self._node.keyring.take(outline.config.keyring, secret)
+        self._take_outline(outline)
+        self._management.follow(self._reader.admin(extra["admin"]) if "admin" in extra else None)
+
+    def _take_outline(self, outline: Outline) -> None:
+        """Another state is in service."""
         self._node.replace_outline(outline)
         if self._prober.is_started:
             self._prober.update(outline)
-        self._management.follow(self._reader.admin(extra["admin"]) if "admin" in extra else None)
 
     # --- each second ---
 
@@ -183,3 +205,8 @@ def _where(node: Node) -> dict[str, object]:
         "fingerprint": tls.fingerprint if tls is not None else None,
         "version": node.outline.version,
     }
+
+
+def _prepared_store(config: Config, state_dir: Path) -> Store:
+    url = config.store.url.get_secret_value() if config.store.url is not None else None
+    return prepare_store(url, state_dir)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 """What people can read out to each other: no l, o, 0 and 1."""
@@ -280,6 +280,17 @@ class Inventory:
         """Find a certificate by its name."""
         return next((each for each in self.certificates.values() if each.name == name), None)
 
+    def sharing(self, other: Inventory) -> Inventory:
+        """The same with the objects of another one, where its records are the same: so that a look finds them equal.
+
+        A version is counted up with each write of a record, so it need not be looked at whole.
+        """
+        return replace(
+            self,
+            entries={each: _shared(entry, other.entries.get(each)) for each, entry in self.entries.items()},
+            certificates={each: _shared(one, other.certificates.get(each)) for each, one in self.certificates.items()},
+        )
+
     def after(self, write: Write, revision: int | None = None) -> Inventory:
         """Return what is there once the write has taken place."""
         entries = _changed(self.entries, write.removed, {each.id: each for each in write.entries})
@@ -304,6 +315,15 @@ class Inventory:
             tokens=_changed(self.tokens, frozenset(), {each.id: each for each in write.tokens}),
             children=children,
         )
+
+
+_Record = TypeVar("_Record", Entry, Certificate)
+
+
+def _shared(record: _Record, known: _Record | None) -> _Record:
+    if known is None or (known.version, known.updated_at) != (record.version, record.updated_at):
+        return record
+    return known if known == record else record
 
 
 def _changed(before: Mapping[str, Any], removed: frozenset[str], put: Mapping[str, Any]) -> Mapping[str, Any]:
