@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clb.control.writer import CannotServe, Draft
-from clb.service import applying, change, renewal, reload, store_keeper
+from clb.service import applying, change, reload, renewal, store_keeper
 from clb.store.inventory import Entry, Inventory, Kind, Override, Write
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
