@@ -16,10 +16,11 @@ HKDF-SHA256(key, info "clb keyring v1 wrap"). `k1` is the version of everything 
 bytes and tags of 16, each in the order nonce, ciphertext, tag:
 
     wrapped  the data key, under a key of the keyring: ["clb store v1", "data key", certificate, generation, key id]
-    sealed   the private key, under the data key: ["clb store v1", "private key", certificate, generation]
+    sealed   the private key, under the data key: ["clb store v1", "private key", certificate, generation, chain]
 
-The compact JSON of the list behind each is its associated data. So a record that is moved to another
-certificate or generation, or of which one bit is another, does not open. `sealed` is not bound to the keyring's key,
+The compact JSON of the list behind each is its associated data; `chain` is the SHA-256 of the certificates that the key
+is stored with, in hexadecimal. So a record that is moved to another certificate or generation, or of which one bit is
+another (of the chain, too), does not open. `sealed` is not bound to the keyring's key,
 hence moving to another one (`rewrap`) decrypts and writes the data key alone. A data key seals one text, so nonces
 never repeat under it; under a keyring's key they stay far below the 2**32 texts that random nonces allow.
 """
@@ -32,6 +33,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -120,13 +122,13 @@ class Keyring:
         """Ids of all keys, the current one first."""
         return tuple(self._keys)
 
-    def seal(self, key_pem: bytes, certificate_id: str, generation: int) -> SealedKey:
-        """Encrypt a private key; it opens for the same certificate and generation only."""
+    def seal(self, key_pem: bytes, certificate_id: str, generation: int, chain_pem: str) -> SealedKey:
+        """Encrypt a private key; it opens for the same certificate, generation and chain only."""
         data_key = secrets.token_bytes(KEY_BYTES)
-        sealed = _encrypt(AESGCM(data_key), key_pem, _context("private key", certificate_id, generation))
+        sealed = _encrypt(AESGCM(data_key), key_pem, _key_context(certificate_id, generation, chain_pem))
         return SealedKey(self.current, self._wrap(data_key, certificate_id, generation), sealed)
 
-    def open(self, sealed: SealedKey, certificate_id: str, generation: int) -> bytes:
+    def open(self, sealed: SealedKey, certificate_id: str, generation: int, chain_pem: str) -> bytes:
         """Decrypt a private key.
 
         Raises:
@@ -134,7 +136,7 @@ class Keyring:
             SealedKeyDamaged: it is not what was sealed.
         """
         data_key = self._unwrap(sealed, certificate_id, generation)
-        return _decrypt(AESGCM(data_key), sealed.sealed, _context("private key", certificate_id, generation))
+        return _decrypt(AESGCM(data_key), sealed.sealed, _key_context(certificate_id, generation, chain_pem))
 
     def rewrap(self, sealed: SealedKey, certificate_id: str, generation: int) -> SealedKey:
         """Move to the current key; the same object if it is there already. The private key stays encrypted.
@@ -263,6 +265,11 @@ def _context(*parts: str | int) -> bytes:
     return json.dumps([_PURPOSE, *parts], separators=(",", ":")).encode("ascii")
 
 
+def _key_context(certificate_id: str, generation: int, chain_pem: str) -> bytes:
+    chain = sha256(chain_pem.encode("utf-8", "replace")).hexdigest()
+    return _context("private key", certificate_id, generation, chain)
+
+
 def _encrypt(cipher: AESGCM, text: bytes, context: bytes) -> bytes:
     nonce = secrets.token_bytes(_NONCE_BYTES)
     return nonce + cipher.encrypt(nonce, text, context)
@@ -275,7 +282,7 @@ def _decrypt(cipher: AESGCM, data: bytes, context: bytes) -> bytes:
         return cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], context)
     except InvalidTag:
         raise SealedKeyDamaged(
-            "the stored private key is damaged, or belongs to another certificate; "
+            "the stored private key or its chain is damaged, or is another certificate's; "
             "restore the store from a backup, or upload the certificate anew"
         ) from None
 

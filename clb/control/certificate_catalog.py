@@ -22,7 +22,7 @@ from clb.certificates.pem import split
 from clb.certificates.reading import quiet, read_certificate
 from clb.certificates.upload import Known
 from clb.control.certificate_models import CertificateAnswer, GenerationAnswer, UseAnswer
-from clb.control.certificate_uses import Use, all_uses, stored_id
+from clb.control.certificate_uses import Use, all_uses
 from clb.service.bundle import CertificateFacts, Outline
 from clb.store.inventory import Certificate, Inventory
 
@@ -62,8 +62,8 @@ class Catalog:
     def of(cls, outline: Outline, inventory: Inventory) -> Catalog:
         """Look where each is used."""
         given: dict[str, tuple[str, ...]] = {}
-        for name in getattr(outline, "aliases", ()):
-            stored = stored_id(outline.config.certificates[name])
+        for name in outline.aliases:
+            stored = outline.config.certificates[name].stored
             if stored is not None:
                 given[stored] = (*given.get(stored, ()), name)
         return cls(outline, inventory, all_uses(outline.config, inventory), given)
@@ -79,7 +79,7 @@ class Catalog:
     def file_certificates(self) -> Iterator[FileCertificate]:
         """Those of the file, in its order."""
         for name, declared in self.outline.config.certificates.items():
-            if stored_id(declared) is None:
+            if declared.stored is None:
                 facts, pem = self.outline.certificates.get(name), self.outline.authorities.get(name)
                 yield FileCertificate(name, declared.type, facts, pem)
 
@@ -96,8 +96,8 @@ class Catalog:
     def stored_as(self, name: str) -> Certificate | None:
         """The certificate of the store that a listener means by a name."""
         declared = self.outline.config.certificates.get(name)
-        if declared is not None and (stored := stored_id(declared)) is not None:
-            return self.inventory.certificates.get(stored)
+        if declared is not None and declared.stored is not None:
+            return self.inventory.certificates.get(declared.stored)
         return self.inventory.certificate_named(name)
 
     def known(self, but: Certificate | None = None) -> list[Known]:
@@ -115,8 +115,7 @@ class Catalog:
 
     def quarantined(self, certificate: Certificate) -> str | None:
         """Why this node cannot serve it, if so."""
-        quarantined = getattr(self.outline, "quarantined", {})
-        reasons = (quarantined.get(name) for name in self.names_of(certificate))
+        reasons = (self.outline.quarantined.get(name) for name in self.names_of(certificate))
         reason = next((reason for reason in reasons if reason is not None), None)
         if reason is None and described(certificate.type, certificate.material.chain_pem) is None:
             return "its stored text is damaged"

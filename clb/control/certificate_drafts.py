@@ -156,8 +156,9 @@ def roll_back(
     if previous.sealed_key is not None:
         try:
             keyring = opening()
-            key = keyring.open(previous.sealed_key, certificate.id, number)
-            material = replace(previous, sealed_key=keyring.seal(key, certificate.id, generation))
+            key = keyring.open(previous.sealed_key, certificate.id, number, previous.chain_pem)
+            sealed = keyring.seal(key, certificate.id, generation, previous.chain_pem)
+            material = replace(previous, sealed_key=sealed)
         except KeyringFault as fault:
             raise keyring_unusable(fault) from fault
     return _swapped(certificate, material, is_out_of_date, catalog.used_by(certificate), (), now)
@@ -246,15 +247,15 @@ def _judged(
 
 
 def _material(sound: Sound, certificate_id: str, generation: int, sealing: Sealing, inventory: Inventory) -> Material:
-    sealed = None
+    sealed, chain = None, sound.chain_pem.decode("ascii")
     if sound.private_key_pem is not None:
         try:
-            sealed = sealing(inventory).seal(sound.private_key_pem, certificate_id, generation)
+            sealed = sealing(inventory).seal(sound.private_key_pem, certificate_id, generation, chain)
         except KeyringFault as fault:
             raise keyring_unusable(fault) from fault
     description = sound.description
     return Material(
-        chain_pem=sound.chain_pem.decode("ascii"),
+        chain_pem=chain,
         sealed_key=sealed,
         fingerprint=description.fingerprint,
         key_digest=description.key_digest,

@@ -78,7 +78,7 @@ def _companion(catalog: Catalog, name: str) -> Identity | None:
 def _identity(certificate: Certificate, opening: Opening) -> Identity:
     material = certificate.material
     assert material.sealed_key is not None, "a server certificate has a key"
-    key = opening().open(material.sealed_key, certificate.id, certificate.generation)
+    key = opening().open(material.sealed_key, certificate.id, certificate.generation, material.chain_pem)
     description = described("server", material.chain_pem)
     if description is None:
         raise SealedKeyDamaged("the stored chain is damaged")

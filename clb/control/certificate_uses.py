@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from clb.config.models import Certificate, Config, Listener, LoadBalancer
+from clb.config.models import Config, Listener, LoadBalancer
 from clb.store.inventory import Entry, Inventory, Kind
 from clb.tls.contexts import Verify
 
@@ -59,15 +59,9 @@ def all_uses(config: Config, inventory: Inventory) -> dict[str, list[Use]]:
 
 def _of_file(config: Config) -> Iterator[Use]:
     for balancer in config.load_balancers:
-        if stored_id(balancer) is None:
+        if balancer.stored is None:
             for listener in balancer.listeners:
                 yield from _of_listener(balancer, listener)
-
-
-def stored_id(declared: LoadBalancer | Certificate) -> str | None:
-    """Which object of the store a declaration stands for."""
-    found: str | None = getattr(declared, "stored", None)
-    return found
 
 
 def _of_listener(balancer: LoadBalancer, listener: Listener) -> Iterator[Use]:

@@ -31,6 +31,7 @@ from clb.store.interface import StoreFault
 from clb.store.inventory import Certificate, Inventory, Write
 
 EVERY_S: Final = 60.0
+SECOND: Final = 1.0
 REMINDER: Final = timedelta(days=1)
 
 _logger = logging.getLogger(__name__)
@@ -76,14 +77,26 @@ class Notices:
         self._reminded: dict[str, datetime] = {}
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look once a minute, and soon after something changed, until cancelled."""
+        seen: tuple[object, object] | None = None
+        due = 0.0
         while True:
-            try:
-                await self.look()
-            except (StoreFault, NodeBusy, CannotServe) as fault:
-                # It is told as soon as it can be written down.
-                _logger.debug("notices wait", extra=fields(error=str(fault)))
-            await asyncio.sleep(EVERY_S)
+            writer, now = self._node.writer, asyncio.get_running_loop().time()
+            present = (self._node.outline, writer.inventory if writer is not None else None)
+            if now >= due or seen is None or any(old is not new for old, new in zip(seen, present, strict=True)):
+                seen, due = present, now + EVERY_S
+                await self._try_to_look()
+            await asyncio.sleep(SECOND)
+
+    async def _try_to_look(self) -> None:
+        try:
+            await self.look()
+        except (StoreFault, NodeBusy, CannotServe) as fault:
+            # It is told as soon as it can be written down.
+            _logger.debug("notices wait", extra=fields(error=str(fault)))
+        except Exception:
+            # A defect here must not end what else the process looks after.
+            _logger.exception("notices failed")
 
     async def look(self) -> None:
         """Tell what is due now."""

@@ -10,19 +10,19 @@ its certificates are fine.
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives import hashes
 
 from clb.certificates.authority import load_ca_certificate
+from clb.certificates.description import describe
 from clb.certificates.faults import CertificateFault
 from clb.certificates.keyring import Keyring, KeyringFault, SealedKeyDamaged
 from clb.certificates.reading import public_key_digest
 from clb.certificates.server import ServerCertificate, load_server_certificate
 from clb.service.bundle import CertificateFacts
-from clb.store.inventory import Certificate
+from clb.store.inventory import Certificate, Material
 from clb.tls.contexts import Identity
 
 
@@ -52,21 +52,29 @@ def open_certificate(certificate: Certificate, keyring: Keyring | None) -> Opene
     now = datetime.now(UTC)
     try:
         if certificate.type == "ca":
-            return Opened(authority=load_ca_certificate(material.chain_pem.encode(), now=now).pem)
+            return _opened_authority(material, now)
         if material.sealed_key is None:
             raise Unusable("its private key is missing")
         if keyring is None:
             raise KeyringFault("there is no keyring, so its private key cannot be opened")
-        key = keyring.open(material.sealed_key, certificate.id, certificate.generation)
+        key = keyring.open(material.sealed_key, certificate.id, certificate.generation, material.chain_pem)
         server = load_server_certificate(material.chain_pem.encode(), key, now=now)
     except SealedKeyDamaged as fault:
         raise Unusable(str(fault)) from fault
     except CertificateFault as fault:
         raise Unusable(f"{fault.message} ({fault.code})") from fault
     facts = facts_of(server)
-    if not hmac.compare_digest(facts.fingerprint, material.fingerprint):
+    if facts.fingerprint != material.fingerprint:
         raise Unusable("its chain is not the one that was stored")
     return Opened(facts, identity_of(server))
+
+
+def _opened_authority(material: Material, now: datetime) -> Opened:
+    authority = load_ca_certificate(material.chain_pem.encode(), now=now)
+    # It signs itself, so another bit of it may well make another CA that looks as good.
+    if describe("ca", authority.certificates).fingerprint != material.fingerprint:
+        raise Unusable("it is not the one that was stored")
+    return Opened(authority=authority.pem)
 
 
 def facts_of(certificate: ServerCertificate) -> CertificateFacts:

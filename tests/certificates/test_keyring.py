@@ -25,12 +25,13 @@ from clb.store.inventory import SealedKey
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
 SECRET = b"clb-key-v1:" + base64.b64encode(bytes(range(32)))
+CHAIN = "the chain"
 RING = Keyring.from_secret(SECRET)
 
 
 def test_a_sealed_key_opens_and_shows_nothing():
-    sealed = RING.seal(KEY, "cert-a", 1)
-    assert RING.open(sealed, "cert-a", 1) == KEY
+    sealed = RING.seal(KEY, "cert-a", 1, CHAIN)
+    assert RING.open(sealed, "cert-a", 1, CHAIN) == KEY
     assert KEY not in sealed.sealed
     assert KEY not in sealed.wrapped
     assert repr(sealed) == f"SealedKey(key_id={RING.current!r})"
@@ -41,69 +42,73 @@ def test_the_format_stays():
     stored = SealedKey(
         "k1-b660a38a723d1667",
         bytes.fromhex(
-            "eeb73b71fe8e3aee37181fb44c378ada33f4bbc1b5c64306d21f65276d50"
-            "f2563bf307c42a692d878935d32d2dd4c6fa80cd14282ef0894848371431"
+            "a55a72b4fb75bbaf826467c55fdf51e71eecf96b7044c2d201e38d82bd38"
+            "bac3221a10b9659b7d9f9715fd4e08a6f00c4721e873beb9bb49a1c74829"
         ),
-        bytes.fromhex("549f29704adb5f23c4410c474f5df49d2dabf4913fa249dcbf3b7b235bb4e8a62540e2"),
+        bytes.fromhex("0835edb34fbe5de1b82955160885cb69f004cae7ed01c28670fa3abe539c35161a07cf"),
     )
     assert RING.current == stored.key_id
-    assert RING.open(stored, "cert-a", 1) == b"the key"
+    assert RING.open(stored, "cert-a", 1, CHAIN) == b"the key"
     assert (len(stored.wrapped), len(stored.sealed)) == (12 + 32 + 16, 12 + 7 + 16)
 
 
 def test_two_seals_of_one_key_have_nothing_in_common():
-    first, second = RING.seal(KEY, "cert-a", 1), RING.seal(KEY, "cert-a", 1)
+    first, second = RING.seal(KEY, "cert-a", 1, CHAIN), RING.seal(KEY, "cert-a", 1, CHAIN)
     assert first.sealed != second.sealed
     assert first.wrapped != second.wrapped
 
 
 @given(which=st.sampled_from(["wrapped", "sealed"]), data=st.data())
 def test_one_flipped_bit_is_noticed(which, data):
-    sealed = RING.seal(KEY, "cert-a", 1)
+    sealed = RING.seal(KEY, "cert-a", 1, CHAIN)
     record = bytearray(getattr(sealed, which))
     bit = data.draw(st.integers(0, len(record) * 8 - 1))
     record[bit // 8] ^= 1 << bit % 8
     with pytest.raises(SealedKeyDamaged):
-        RING.open(replace(sealed, **{which: bytes(record)}), "cert-a", 1)
+        RING.open(replace(sealed, **{which: bytes(record)}), "cert-a", 1, CHAIN)
 
 
 @given(which=st.sampled_from(["wrapped", "sealed"]), data=st.data())
 def test_any_cut_is_noticed(which, data):
-    sealed = RING.seal(KEY, "cert-a", 1)
+    sealed = RING.seal(KEY, "cert-a", 1, CHAIN)
     record = getattr(sealed, which)
     length = data.draw(st.integers(0, len(record) - 1))
     with pytest.raises(SealedKeyDamaged):
-        RING.open(replace(sealed, **{which: record[:length]}), "cert-a", 1)
+        RING.open(replace(sealed, **{which: record[:length]}), "cert-a", 1, CHAIN)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.text(max_size=60))
 def test_whatever_stands_in_the_store_is_a_fault_and_nothing_else(wrapped, text, key_id):
-    sealed = replace(RING.seal(KEY, "cert-a", 1), wrapped=wrapped, sealed=text)
+    sealed = replace(RING.seal(KEY, "cert-a", 1, CHAIN), wrapped=wrapped, sealed=text)
     for each in (sealed, replace(sealed, key_id=key_id)):
         with pytest.raises(KeyringFault) as caught:
-            RING.open(each, "cert-a", 1)
+            RING.open(each, "cert-a", 1, CHAIN)
         assert str(caught.value).isprintable()
 
 
-ELSEWHERE = {"other_certificate": ("cert-b", 1), "other_generation": ("cert-a", 2)}
+ELSEWHERE = {
+    "other_certificate": ("cert-b", 1, CHAIN),
+    "other_generation": ("cert-a", 2, CHAIN),
+    "other_chain": ("cert-a", 1, CHAIN + "\n"),
+}
 
 
-@pytest.mark.parametrize(("certificate", "generation"), ELSEWHERE.values(), ids=ELSEWHERE)
-def test_it_opens_nowhere_else(certificate, generation):
-    sealed = RING.seal(KEY, "cert-a", 1)
+@pytest.mark.parametrize(("certificate", "generation", "chain"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_it_opens_nowhere_else(certificate, generation, chain):
+    sealed = RING.seal(KEY, "cert-a", 1, CHAIN)
     with pytest.raises(SealedKeyDamaged):
-        RING.open(sealed, certificate, generation)
+        RING.open(sealed, certificate, generation, chain)
     # Not even with a data key that was wrapped for that place.
-    there = RING.seal(KEY, certificate, generation)
+    there = RING.seal(KEY, certificate, generation, chain)
     with pytest.raises(SealedKeyDamaged):
-        RING.open(replace(there, sealed=sealed.sealed), certificate, generation)
+        RING.open(replace(there, sealed=sealed.sealed), certificate, generation, chain)
 
 
 def test_a_wrong_keyring_says_which_key_is_needed_and_which_are_there():
     other = Keyring.from_secret(new_secret())
-    sealed = RING.seal(KEY, "cert-a", 1)
+    sealed = RING.seal(KEY, "cert-a", 1, CHAIN)
     with pytest.raises(WrongKeyring) as caught:
-        other.open(sealed, "cert-a", 1)
+        other.open(sealed, "cert-a", 1, CHAIN)
     assert RING.current in str(caught.value)
     assert other.current in str(caught.value)
     assert (caught.value.needed, caught.value.present) == (RING.current, (other.current,))
@@ -112,25 +117,25 @@ def test_a_wrong_keyring_says_which_key_is_needed_and_which_are_there():
 def test_rotation():
     secret = new_secret()
     old = Keyring.from_secret(secret)
-    sealed = old.seal(KEY, "cert-a", 1)
+    sealed = old.seal(KEY, "cert-a", 1, CHAIN)
     both_secret = with_new_key(secret)
     both = Keyring.from_secret(both_secret)
     assert both.key_ids == (both.current, old.current)
-    assert both.open(sealed, "cert-a", 1) == KEY
+    assert both.open(sealed, "cert-a", 1, CHAIN) == KEY
     moved = both.rewrap(sealed, "cert-a", 1)
     assert moved.key_id == both.current
     assert moved.sealed == sealed.sealed
     assert both.rewrap(moved, "cert-a", 1) is moved
     new = Keyring.from_secret(with_current_key_only(both_secret))
     assert new.key_ids == (both.current,)
-    assert new.open(moved, "cert-a", 1) == KEY
+    assert new.open(moved, "cert-a", 1, CHAIN) == KEY
     with pytest.raises(WrongKeyring):
-        new.open(sealed, "cert-a", 1)
+        new.open(sealed, "cert-a", 1, CHAIN)
 
 
 def test_rewrapping_a_damaged_record_writes_nothing():
     secret = new_secret()
-    sealed = Keyring.from_secret(secret).seal(KEY, "cert-a", 1)
+    sealed = Keyring.from_secret(secret).seal(KEY, "cert-a", 1, CHAIN)
     both = Keyring.from_secret(with_new_key(secret))
     with pytest.raises(SealedKeyDamaged):
         both.rewrap(sealed, "cert-b", 1)
@@ -195,6 +200,6 @@ def test_an_id_from_the_store_is_shown_harmlessly():
 
 
 def test_a_damaged_id_is_told_from_a_wrong_keyring():
-    sealed = RING.seal(KEY, "cert-a", 1)
+    sealed = RING.seal(KEY, "cert-a", 1, CHAIN)
     with pytest.raises(SealedKeyDamaged, match="names another key"):
-        RING.open(replace(sealed, key_id="k1-b660a38a723d1666"), "cert-a", 1)
+        RING.open(replace(sealed, key_id="k1-b660a38a723d1666"), "cert-a", 1, CHAIN)

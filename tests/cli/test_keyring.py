@@ -102,7 +102,7 @@ def test_a_whole_rotation(desk):
     assert f"3 private keys moved to {new}" in result.stdout
     assert desk.reloads == 2
     for each in desk.inventory.certificates.values():
-        assert desk.holder.to_open().open(each.material.sealed_key, each.id, each.generation)
+        assert desk.holder.to_open().open(each.material.sealed_key, each.id, each.generation, each.material.chain_pem)
     assert "clb-key" not in result.output
 
 

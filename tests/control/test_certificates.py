@@ -56,7 +56,10 @@ def test_upload(desk):
     assert (told["name"], told["state"], told["owner"], told["generation"]) == ("shop", "active", "api", 1)
     assert (told["names"], told["key"], told["days_left"]) == (["shop.example", "*.shop.example"], "ECDSA P-256", 90)
     (stored,) = desk.inventory.certificates.values()
-    assert desk.holder.to_open().open(stored.material.sealed_key, stored.id, 1).decode() == good()["private_key"]
+    assert (
+        desk.holder.to_open().open(stored.material.sealed_key, stored.id, 1, stored.material.chain_pem).decode()
+        == good()["private_key"]
+    )
     (record,) = desk.store.audit_records
     assert (record.action, record.actor, record.request_id) == ("certificate.upload", "uid:0 (control socket)", "r-1")
 
@@ -291,13 +294,20 @@ def test_replace_and_roll_back(desk):
     assert told["previous"]["fingerprint"] == made["fingerprint"]
     (stored,) = desk.inventory.certificates.values()
     ring = desk.holder.to_open()
-    assert ring.open(stored.material.sealed_key, stored.id, 2).decode() == OTHER["private_key"]
+    assert (
+        ring.open(stored.material.sealed_key, stored.id, 2, stored.material.chain_pem).decode() == OTHER["private_key"]
+    )
 
     told = desk.ask("POST", f"{where}/rollback", if_match='"2"').json()["certificate"]
     assert (told["generation"], told["fingerprint"]) == (3, made["fingerprint"])
     (stored,) = desk.inventory.certificates.values()
-    assert ring.open(stored.material.sealed_key, stored.id, 3).decode() == good()["private_key"]
-    assert ring.open(stored.previous.sealed_key, stored.id, stored.previous_generation).decode() == OTHER["private_key"]
+    assert (
+        ring.open(stored.material.sealed_key, stored.id, 3, stored.material.chain_pem).decode() == good()["private_key"]
+    )
+    assert (
+        ring.open(stored.previous.sealed_key, stored.id, stored.previous_generation, stored.previous.chain_pem).decode()
+        == OTHER["private_key"]
+    )
     told = desk.ask("POST", f"{where}/rollback", if_match='"3"').json()["certificate"]
     assert (told["generation"], told["previous"]["generation"]) == (4, 3)
     assert [record.action for record in desk.store.audit_records] == [

@@ -194,3 +194,33 @@ def test_a_file_that_cannot_be_written_is_told_and_no_reason_to_stop(desk, caplo
     load(desk, 2)
     assert Ear(desk).look().days == [3]
     assert any("not written down" in each.message for each in caplog.records)
+
+
+# --- the task ---
+
+
+def test_what_changed_is_looked_at_soon_and_a_defect_ends_nothing(desk, monkeypatch, caplog):
+    monkeypatch.setattr("clb.control.notices.SECOND", 0.001)
+    ear = Ear(desk)
+    looks = []
+    looked = asyncio.Event()
+
+    async def look():
+        looks.append(1)
+        looked.set()
+        raise ZeroDivisionError if len(looks) == 1 else StoreAway("gone")
+
+    monkeypatch.setattr(ear.notices, "look", look)
+
+    async def run():
+        task = asyncio.create_task(ear.notices.run())
+        for change in (lambda: None, lambda: load(desk, 2), lambda: setattr(desk.node, "writer", None)):
+            looked.clear()
+            change()
+            await asyncio.wait_for(looked.wait(), 10)
+        await asyncio.sleep(0.02)
+        task.cancel()
+
+    asyncio.run(run())
+    assert len(looks) == 3
+    assert any(each.message == "notices failed" for each in caplog.records)
