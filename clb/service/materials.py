@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clb.certificates.authority import CaCertificate
+from clb.certificates.coverage import listed, uncovered
 from clb.certificates.faults import CertificateFault
 from clb.certificates.revocation import check_issuers, load_crl
 from clb.certificates.server import ServerCertificate
@@ -139,17 +140,8 @@ def _uncovered_domains(listener: Listener, at: KeyPath, servers: dict[str, Serve
     """One warning for all domains of a listener that none of its certificates is for."""
     shown = [servers[name] for name in listener.certificate_names if name in servers]
     names = {name for server in shown for name in server.names}
-    domains = dict.fromkeys(rule.domain for rule in listener.rules)
-    uncovered = [domain for domain in domains if shown and not _covers(names, domain)]
-    if uncovered:
-        more = f" and {len(uncovered) - 3} more" if len(uncovered) > 3 else ""
-        message = f"no certificate of this listener is for {', '.join(uncovered[:3])}{more}; browsers will warn"
+    missing = uncovered(names, (rule.domain for rule in listener.rules)) if shown else []
+    if missing:
+        message = f"no certificate of this listener is for {listed(missing)}; browsers will warn"
         key = "certificates" if listener.certificates else "certificate"
         yield Problem((*at, key), message, is_warning=True)
-
-
-def _covers(names: set[str], domain: str) -> bool:
-    """Whether a certificate for these names is for the domain; of a pattern nobody can tell."""
-    if domain.startswith("~") or domain.endswith(".*") or domain in names:
-        return True
-    return not domain.startswith("*.") and f"*.{domain.partition('.')[2]}" in names

@@ -1,0 +1,92 @@
+"""A start with what is stored: a damaged certificate stays out alone, and a wrong keyring is told."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+
+import pytest
+from faq_node import CERTIFICATES, FaqNode, Issuer, leaf
+
+from clb.certificates.keyring import Keyring, new_secret
+
+
+@pytest.fixture
+def stopped(material, tmp_path, real_server):
+    """A node that has served two certificates on a listener each, and has ended."""
+    issuer = Issuer()
+    with FaqNode(material, tmp_path) as node:
+        node.clear(real_server.port)
+        node.issued = {name: issuer.issue() for name in ("a", "b")}
+        node.known = {name: node.upload(name, issued) for name, issued in node.issued.items()}
+        node.listening = node.serve(shop={name: {"certificate": known["id"]} for name, known in node.known.items()})
+        node.signal(signal.SIGTERM)
+        node.wait()
+    node.issuer = issuer
+    return node
+
+
+def again(stopped, material, tmp_path):
+    node = FaqNode(material, tmp_path)
+    node.document = stopped.document
+    return node
+
+
+def flip(stopped, column):
+    """Another bit in what certificate `a` consists of."""
+    database = sqlite3.connect(stopped.state_dir / "clb.db")
+    where = (stopped.known["a"]["id"],)
+    (value,) = database.execute(f"SELECT {column} FROM materials WHERE certificate = ?", where).fetchone()
+    changed = bytearray(value if isinstance(value, bytes) else value.encode())
+    changed[len(changed) // 2] ^= 1
+    new = bytes(changed) if isinstance(value, bytes) else changed.decode()
+    database.execute(f"UPDATE materials SET {column} = ? WHERE certificate = ?", (new, *where))
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize("column", ["sealed", "key_id"])
+def test_a_damaged_record_stays_out_alone(stopped, material, tmp_path, column):
+    flip(stopped, column)
+    with again(stopped, material, tmp_path) as node:
+        assert leaf(stopped.listening["b"], stopped.issuer.context()) == stopped.issued["b"].fingerprint
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", stopped.listening["a"]), 5).close()
+        told = {each["name"]: each["quarantined"] for each in node.api.get(CERTIFICATES)["certificates"]}
+        assert told["b"] is None
+        assert "the stored private key" in told["a"]
+        assert any("certificate" in line and "quarantine" in line for line in node.lines)
+        # Replaced, it is served again; what the file says of the listener is read again by a reload.
+        known = node.api.get(f"{CERTIFICATES}/{stopped.known['a']['id']}")
+        new = stopped.issuer.issue()
+        node.replace(known, new)
+        node.api.post("/v1/reload", {})
+        assert leaf(stopped.listening["a"], stopped.issuer.context()) == new.fingerprint
+
+
+def test_a_wrong_keyring_is_told_with_both_ids(stopped, material, tmp_path):
+    file = stopped.state_dir / "keyring"
+    (needed,) = Keyring.from_secret(file.read_bytes()).key_ids
+    other = new_secret()
+    file.write_bytes(other)
+    node = again(stopped, material, tmp_path)
+    with pytest.raises(AssertionError):
+        node.__enter__()
+    node._process.wait()
+    node._process.stdout.close()
+    text = "".join(node.lines)
+    assert needed in text
+    assert Keyring.from_secret(other).current in text
+    assert "clb-key-v1" not in text
+
+
+def test_a_missing_keyring_is_told_and_none_is_made(stopped, material, tmp_path):
+    (stopped.state_dir / "keyring").unlink()
+    node = again(stopped, material, tmp_path)
+    with pytest.raises(AssertionError):
+        node.__enter__()
+    node._process.wait()
+    node._process.stdout.close()
+    assert "there is no keyring; put the keyring back from its copy" in "".join(node.lines)
+    assert not (stopped.state_dir / "keyring").exists()
