@@ -50,7 +50,7 @@ def check(config: ConfigFile) -> None:
 
 def summary(config: Config, materials: Materials, now: datetime) -> Tree:
     """What this node would serve."""
-    root = _tree(f"node {config.node.name}, region {config.node.region}, state in {config.node.state_dir}")
+    root = _tree(f"node {config.node.name}, region {', '.join(config.node.region)}, state in {config.node.state_dir}")
     for balancer in config.load_balancers:
         served = balancer.serves(config.node.region)
         elsewhere = "" if served else f" (not here: region {', '.join(balancer.region or ())})"

@@ -99,7 +99,7 @@ def _load_balancers(sides: Sides) -> Iterator[Entry]:
                 yield Entry(Kind.IN_PLACE, f"{name} {key}", what)
         was_served, is_served = _listeners(sides.old, before), _listeners(sides.new, after)
         if was_served is None and is_served is None and before != after:
-            yield Entry(Kind.IN_PLACE, name, "changed; it is not of this node's region, so nothing is done")
+            yield Entry(Kind.IN_PLACE, name, "changed; it is not of a region of this node, so nothing is done")
         yield from _listener_entries(sides, name, was_served or {}, is_served or {})
     if list(old) != list(new) and old.keys() == new.keys():
         yield Entry(Kind.IN_PLACE, "load_balancers", "another order")

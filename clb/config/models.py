@@ -6,7 +6,7 @@ Elsewhere: node.py, listeners.py and rules.py hold the parts; what keys say toge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -72,9 +72,9 @@ class LoadBalancer(FrozenModel):
     stored: StoredId | None = None
     """The load balancer was made through the management API, and this is a copy of it, as `clb export` writes them."""
 
-    def serves(self, region: str) -> bool:
-        """Whether a node of this region serves it."""
-        return self.region is None or region in self.region
+    def serves(self, regions: Collection[str]) -> bool:
+        """Whether a node of these regions serves it."""
+        return self.region is None or any(region in regions for region in self.region)
 
 
 class Config(FrozenModel):
@@ -90,7 +90,7 @@ class Config(FrozenModel):
 
     @property
     def served(self) -> tuple[LoadBalancer, ...]:
-        """The load balancers of this node's region."""
+        """The load balancers of this node's regions."""
         return tuple(lb for lb in self.load_balancers if lb.serves(self.node.region))
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 
 from clb.config.faults import said
-from clb.config.fields import File, FrozenModel, HostName, IpAddress, LogFile, Name, Port, Secret, seconds
+from clb.config.fields import File, FrozenModel, HostName, IpAddress, LogFile, Name, Names, Port, Secret, seconds
 from clb.config.limits import NodeLimits
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -69,8 +69,8 @@ class Node(FrozenModel):
     """This machine and its processes."""
 
     name: Name = Field(default_factory=socket.gethostname)
-    region: Name = "local"
-    """Load balancers of this region are served here."""
+    region: Names = ("local",)
+    """Load balancers of this region are served here, or of these."""
     workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = "auto"
     state_dir: File = Path("/var/lib/clb")
     access_log: AccessLog = AccessLog()

@@ -173,7 +173,7 @@ class Catalog:
 
     def use_answers(self, uses: Sequence[Use]) -> list[UseAnswer]:
         """What is told of where it is used."""
-        region = self.outline.config.node.region
+        here = self.outline.config.node.region
         return [
             UseAnswer(
                 load_balancer=use.load_balancer,
@@ -183,7 +183,7 @@ class Catalog:
                 purpose=use.purpose,
                 owner=use.owner,
                 region=list(use.regions) if use.regions is not None else None,
-                served_here=use.regions is None or region in use.regions,
+                served_here=use.regions is None or any(region in here for region in use.regions),
             )
             for use in uses
         ]

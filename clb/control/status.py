@@ -62,7 +62,7 @@ def _node(node: Node) -> NodeStatus:
     config = node.outline.config.node
     return NodeStatus(
         name=config.name,
-        region=config.region,
+        region=", ".join(config.region),
         clb_version=__version__,
         config_version=node.outline.version,
         started_at=utc(node.started_at),

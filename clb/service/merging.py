@@ -16,6 +16,7 @@ from operator import is_
 from typing import Any, TypeVar
 
 from clb.config.checks.redirects import check_redirects
+from clb.config.checks.regions import meeting
 from clb.config.checks.sockets import Socket, clashes
 from clb.config.checks.view import View
 from clb.config.faults import did_you_mean, quote
@@ -196,13 +197,13 @@ def _without(balancer: LoadBalancer, left_out: Collection[str]) -> LoadBalancer:
 def _in_use(file: FilePart, stored: StoredModels, inventory: Inventory) -> dict[str, StoredCertificate]:
     """Certificates of the store that listeners of this node name, or that the file gave a name."""
     by_name = {each.name: each for each in inventory.certificates.values()}
-    region = file.config.node.region
+    here = file.config.node.region
     found = {}
     for name, declared in file.config.certificates.items():
         if declared.stored is not None and (certificate := inventory.certificates.get(declared.stored)) is not None:
             found[name] = certificate
     for balancer in stored.balancers:
-        if balancer.serves(region):
+        if balancer.serves(here):
             for listener in balancer.listeners:
                 for name in names_of(listener):
                     if name not in file.config.certificates and name in by_name:
@@ -306,7 +307,7 @@ def _bad_reference(name: str, wanted: str, types: Mapping[str, str]) -> str:
 
 def _socket_clashes(file: FilePart, stored: StoredModels) -> Iterator[Problem]:
     config = file.config
-    here = frozenset({config.node.region})
+    here = frozenset(config.node.region)
     admin = Socket(ipaddress.ip_address(config.admin.address), config.admin.port, here, "the management address")
     own = [socket for balancer in config.load_balancers for socket in _sockets(balancer, here, " of the file")]
     added = [socket for balancer in stored.balancers for socket in _sockets(balancer, here, "")]
@@ -318,7 +319,7 @@ def _socket_clashes(file: FilePart, stored: StoredModels) -> Iterator[Problem]:
 
 
 def _sockets(balancer: LoadBalancer, here: frozenset[str], of: str) -> Iterator[Socket]:
-    regions = here if balancer.region is None else frozenset(balancer.region)
+    regions = meeting(frozenset(balancer.region or ()), here)
     for listener in balancer.listeners:
         owner = f"load balancer {balancer.name}, listener {listener.name}{of}"
         yield Socket(ipaddress.ip_address(listener.address), listener.port, regions, owner)

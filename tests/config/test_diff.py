@@ -245,8 +245,8 @@ CHANGES: dict[str, tuple[Config, Config, list[str]]] = {
     ),
     "region_of_the_node": (
         site(https()),
-        site(https(), node=Node(region="south")),
-        ["in place            node.region: local -> south"],
+        site(https(), node=Node(region=("south",))),
+        ["in place            node.region: [local] -> [south]"],
     ),
     "region_leaves": (
         site(https()),
@@ -259,7 +259,7 @@ CHANGES: dict[str, tuple[Config, Config, list[str]]] = {
     "elsewhere": (
         Config(load_balancers=(LoadBalancer(name="shop", region=("south",)),)),
         Config(load_balancers=(LoadBalancer(name="shop", region=("south",), listeners=(https(),)),)),
-        ["in place            shop: changed; it is not of this node's region, so nothing is done"],
+        ["in place            shop: changed; it is not of a region of this node, so nothing is done"],
     ),
     "load_balancers_change_places": (
         Config(load_balancers=(LoadBalancer(name="a"), LoadBalancer(name="b"))),

@@ -28,7 +28,7 @@ def test_the_defaults_of_the_contract() -> None:
     assert (health.path, health.method, health.interval, health.timeout) == ("/", "HEAD", 5, 2)
     assert (health.healthy, health.unhealthy, health.codes) == (3, 3, ("2xx", "3xx", "4xx"))
     config = Config()
-    assert (config.node.region, config.node.workers, str(config.node.state_dir)) == ("local", "auto", "/var/lib/clb")
+    assert (config.node.region, config.node.workers, str(config.node.state_dir)) == (("local",), "auto", "/var/lib/clb")
     assert (config.admin.address, config.admin.port) == ("127.0.0.1", 9443)
 
 
@@ -53,7 +53,12 @@ def test_regions() -> None:
     )
     config = Config.model_validate({"load_balancers": balancers})
     assert [balancer.name for balancer in config.served] == ["everywhere", "here", "both"]
-    assert LoadBalancer(name="x", region=("a",)).serves("a")
+    assert [each.name for each in config.served] == [
+        each.name for each in Config.model_validate({"node": {"region": "local"}, "load_balancers": balancers}).served
+    ]
+    both = Config.model_validate({"node": {"region": ("north", "far")}, "load_balancers": balancers})
+    assert [balancer.name for balancer in both.served] == ["everywhere", "there", "both"]
+    assert LoadBalancer(name="x", region=("a",)).serves(("a", "b"))
 
 
 def test_nothing_changes_after_it_is_made() -> None:

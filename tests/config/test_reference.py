@@ -29,6 +29,7 @@ PREFIXES = {
 }
 # Defaults that depend on something, said in words.
 IN_WORDS = {
+    ("Node", "region"): "`local`",
     ("Node", "name"): "the host name",
     ("Config", "certificates"): "empty",
     ("Config", "load_balancers"): "empty",

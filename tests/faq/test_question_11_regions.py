@@ -8,6 +8,23 @@ from __future__ import annotations
 from faq_node import CERTIFICATES, Issuer, leaf
 
 
+def test_a_node_of_two_regions_shows_it_for_the_load_balancers_of_both(node):
+    issuer = Issuer()
+    first, second = issuer.issue(), issuer.issue()
+    known = node.upload("web", first)
+    bound = {"certificate": known["id"]}
+    # The regions of a node are read at its start or by a reload.
+    node.document["node"]["region"] = ["north", "south"]
+    try:
+        ports = node.serve(n={"a": bound, "b": bound, "region": "north"}, s={"c": bound, "region": "south"})
+        context = issuer.context()
+        assert {leaf(port, context) for port in ports.values()} == {first.fingerprint}
+        node.replace(known, second)
+        assert {leaf(port, context) for port in ports.values()} == {second.fingerprint}
+    finally:
+        del node.document["node"]["region"]
+
+
 def test_one_certificate_for_load_balancers_of_several_regions(node):
     issuer = Issuer()
     issued = issuer.issue()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clb.config import patterns
+from clb.config.checks.regions import node_regions, regions_of
 from clb.config.checks.view import View
 from clb.config.faults import Problem, spell
 
@@ -82,10 +83,10 @@ class _Door:
 
 def check_redirects(root: View) -> Iterator[Problem]:
     """Each redirect is followed one step, on the listeners of its own region."""
-    node_region = root.view("node").text("region", "local")
-    regions: dict[str | None, list[View]] = {}
+    here = node_regions(root)
+    regions: dict[str, list[View]] = {}
     for balancer in root.views("load_balancers"):
-        for region in _regions(balancer) or [node_region]:
+        for region in sorted(regions_of(balancer, here)):
             regions.setdefault(region, []).extend(balancer.views("listeners"))
     seen: set[tuple[str | int, ...]] = set()
     for listeners in regions.values():
@@ -159,11 +160,6 @@ def _spellings(host: str) -> Iterator[str]:
     yield host
     yield from (f"*.{'.'.join(labels[index:])}" for index in range(1, len(labels)))
     yield from (f"{'.'.join(labels[:index])}.*" for index in range(len(labels) - 1, 0, -1))
-
-
-def _regions(balancer: View) -> list[str | None]:
-    one = balancer.text("region")
-    return [one] if one is not None else [item for item in balancer.items("region") if isinstance(item, str)]
 
 
 def _compiled(pattern: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str] | None:

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from clb.config.checks.regions import node_regions, regions_of
 from clb.config.checks.view import View
 from clb.config.faults import Path, Problem, spell
 
@@ -64,11 +65,11 @@ def clashes(sockets: Iterable[Socket]) -> Iterator[tuple[Socket, Socket]]:
 
 
 def _sockets(root: View) -> Iterator[Socket]:
-    node_region = root.view("node").text("region", "local") or "local"
+    here = node_regions(root)
     admin = root.view("admin")
-    yield from _socket(admin, "127.0.0.1", 9443, frozenset({node_region}))
+    yield from _socket(admin, "127.0.0.1", 9443, here)
     for balancer in root.views("load_balancers"):
-        regions = _regions(balancer) or frozenset({node_region})
+        regions = regions_of(balancer, here)
         for listener in balancer.views("listeners"):
             yield from _socket(listener, "0.0.0.0", 443, regions)  # noqa: S104 - the documented default
 
@@ -82,9 +83,3 @@ def _socket(view: View, address: str, port: int, regions: frozenset[str]) -> Ite
     except ValueError:
         return  # said by the model
     yield Socket(parsed, number, regions, spell(view.path), view.at("port"))
-
-
-def _regions(balancer: View) -> frozenset[str]:
-    if (region := balancer.text("region")) is not None:
-        return frozenset({region})
-    return frozenset(item for item in balancer.items("region") if isinstance(item, str))

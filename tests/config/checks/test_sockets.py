@@ -54,6 +54,15 @@ def test_regions_never_meet_on_one_node(
     assert len(faults(document(("::", 80), ("::", 80), regions))) == count
 
 
+NODES = {"one": ("local", 0), "both": ("[local, far]", 1), "other": ("[north]", 0)}
+
+
+@pytest.mark.parametrize(("node", "count"), NODES.values(), ids=NODES)
+def test_regions_of_one_node_meet(faults: Callable[[str], list[str]], node: str, count: int) -> None:
+    text = document(("::", 80), ("::", 80), ("local", "far"))
+    assert len(faults(f"node: {{region: {node}}}\n{text}")) == count
+
+
 def test_the_default_socket_counts(faults: Callable[[str], list[str]]) -> None:
     listener = "{certificate: web, rules: [{domain: x.y, default: true, targets: []}]}"
     found = faults(
