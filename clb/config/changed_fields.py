@@ -7,7 +7,9 @@ Pure:      a secret is never shown, only that it changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import compress, count
+from operator import is_not
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -34,6 +36,16 @@ def changed_fields(old: FrozenModel, new: FrozenModel, skip: Collection[str] = (
                 yield f"{key}.{inner}", what
         else:
             yield key, f"{written(info, before)} -> {written(info, after)}"
+
+
+def common_ends(old: Sequence[object], new: Sequence[object]) -> tuple[int, int]:
+    """How many at the beginning, and how many of the rest at the end, are the same objects: usually all but a few."""
+    shorter = min(len(old), len(new))
+    first = next(compress(count(), map(is_not, old, new)), shorter)
+    rest = shorter - first
+    if not rest:
+        return first, 0
+    return first, min(rest, next(compress(count(), map(is_not, reversed(old), reversed(new))), shorter))
 
 
 def written(info: FieldInfo, value: object) -> str:

@@ -53,6 +53,8 @@ def _entries(sides: Sides) -> Iterator[Entry]:
 
 def _certificates(sides: Sides) -> Iterator[Entry]:
     old, new = sides.old.certificates, sides.new.certificates
+    if old is new and sides.before is sides.after:
+        return
     for name in dict.fromkeys([*old, *new]):
         where = f"certificate {name}"
         if name not in new:

@@ -10,10 +10,10 @@ version that it was made with, and the client's certificate is not looked at aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clb.config.changed_fields import changed_fields
+from clb.config.changed_fields import changed_fields, common_ends
 from clb.config.listeners import Listener
 from clb.config.models import Config
 from clb.config.plan import Contents, Entry, Kind
@@ -85,7 +85,7 @@ def _changed_files(sides: Sides, balancer: str, key: str, old: Listener, new: Li
 
 
 def _rule_entries(sides: Sides, key: str, old: Listener, new: Listener) -> Iterator[Entry]:
-    first, last = _common(old.rules, new.rules)
+    first, last = common_ends(old.rules, new.rules)
     before = {(rule.domain, rule.url): rule for rule in old.rules[first : len(old.rules) - last]}
     after = {(rule.domain, rule.url): rule for rule in new.rules[first : len(new.rules) - last]}
     for identity in dict.fromkeys([*before, *after]):
@@ -100,15 +100,6 @@ def _rule_entries(sides: Sides, key: str, old: Listener, new: Listener) -> Itera
             yield Entry(Kind.DRAINED, where, f"removed, {_destination(was)}{grace}", key)
     if list(before) != list(after) and before.keys() == after.keys():
         yield Entry(Kind.IN_PLACE, f"{key} rules", "another order", key)
-
-
-def _common(old: Sequence[Rule], new: Sequence[Rule]) -> tuple[int, int]:
-    """How many rules at the beginning, and how many at the end, are the same objects: usually all but a few."""
-    shorter = min(len(old), len(new))
-    first = next((place for place in range(shorter) if old[place] is not new[place]), shorter)
-    rest = shorter - first
-    last = next((place for place in range(rest) if old[-1 - place] is not new[-1 - place]), rest)
-    return first, last
 
 
 def _changed_rule(sides: Sides, key: str, where: str, old: Rule, new: Rule) -> Iterator[Entry]:

@@ -23,7 +23,7 @@ from clb.control.totals import NothingCounted, Totals
 from clb.control.writer import Writer
 from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, listener_key, rule_key, target_key
 from clb.service.bundle import Outline
-from clb.service.outline_parts import differences
+from clb.service.outline_parts import Differences, differences
 
 PROCESSES_AGE_S = 5.0
 """After so long without a word of the supervisor, what it said last is not believed any more."""
@@ -197,12 +197,12 @@ class Node:
     columns: Sequence[Sequence[int]] = ()
     """Those of workers, as far as they are in use; only a `view` has them."""
 
-    def replace_outline(self, outline: Outline) -> None:
+    def replace_outline(self, outline: Outline, found: Differences | None = None) -> None:
         """Take another configuration; targets that are gone are watched until they have no work left."""
         old, self.outline = self.outline, outline
         now = self.wall()
         until = now + old.config.node.drain_timeout
-        found = differences(old.config, outline.config)
+        found = found or differences(old.config, outline.config)
         for key in found.gone_rows:
             rule, _, identity = key.rpartition(" ")
             # Of a listener there is no space in its key, of a rule there is one.

@@ -30,18 +30,15 @@ from clb.control.node import SupervisorSilent
 from clb.control.writer import CannotServe, NodeBusy, PlanEntry, Problem
 from clb.observe.logging import fields
 from clb.service.bundle import Keys, Outline
-from clb.service.bundle_files import close_files, write_keys, write_outline
+from clb.service.bundle_files import close_files, write_keys
 from clb.service.next_state import NextState, Standing, next_state
 from clb.service.outline_changes import write_changes
-from clb.service.outline_parts import contents
+from clb.service.outline_parts import Differences, contents
 from clb.service.steps import in_steps
-from clb.service.stored_certificates import Unusable, open_certificate
 from clb.store.inventory import Inventory
 
 ATTEMPTS: Final = 10
 """How often a state is made anew because another version came into service meanwhile."""
-MOST_CHANGES: Final = 64
-"""Writes whose files are kept one by one; then they become one whole again, behind the back of whoever writes."""
 
 _logger = logging.getLogger(__name__)
 
@@ -70,7 +67,7 @@ class Applying:
         self,
         supervisor: Asked,
         outline: Callable[[], Outline],
-        take: Callable[[Outline], None],
+        take: Callable[[Outline, Differences], None],
         keyring: Callable[[], Keyring | None],
     ) -> None:
         """`outline` is what is in service; `take` is called with what came into service by this."""
@@ -81,8 +78,6 @@ class Applying:
         self._standing: Standing | None = None
         self.is_behind = False
         """A write has taken place in the store and is not in service: whoever follows the store applies it again."""
-        self._changes = 0
-        self._task: asyncio.Task[None] | None = None
         self._assigned: dict[str, tuple[int, str]] = {}
         """What the supervisor gave out last."""
 
@@ -145,11 +140,8 @@ class Applying:
             return self._refused(reply, commit)
         outline = _with_version(numbered.outline, int(reply["version"]))
         self._standing = Standing(outline, numbered.standing.file, numbered.standing.stored, numbered.standing.merged)
-        self._take(outline)
+        self._take(outline, numbered.differences)
         self.is_behind = False
-        self._changes += 1
-        if self._changes >= MOST_CHANGES and self._task is None:
-            self._task = asyncio.ensure_future(self._make_whole())
         return True
 
     def _refused(self, reply: Mapping[str, Any], commit: _Commit) -> bool:
@@ -204,36 +196,6 @@ class Applying:
             _logger.error("a write waits for a reload", extra=fields(errors=list(reply.get("errors", ()))))
         return True
 
-    # --- one whole of many changes ---
-
-    async def _make_whole(self) -> None:
-        try:
-            outline, standing = self._in_service(), self._standing
-            if standing is None or standing.outline is not outline:
-                return
-            files = await asyncio.to_thread(self._whole_files, outline, standing)
-            try:
-                details = {"version": outline.version, "rows": list(outline.rows)}
-                reply = await self._supervisor.request("whole", details, files)
-            finally:
-                close_files(*files)
-            if reply.get("ok", False):
-                self._changes = 0
-        except (SupervisorSilent, KeyringFault, Unusable, OSError) as fault:
-            _logger.warning("the outline stays in pieces", extra=fields(error=str(fault)))
-        finally:
-            self._task = None
-
-    def _whole_files(self, outline: Outline, standing: Standing) -> list[int]:
-        identities = {}
-        for name, certificate in standing.merged.certificates.items():
-            if name in outline.certificates:
-                opened = open_certificate(certificate, self._keyring())
-                if opened.identity is not None:
-                    identities[name] = opened.identity
-        files = [write_outline(outline)]
-        return [*files, write_keys(Keys(identities))] if identities else files
-
 
 class _Commit:
     """The commit of a write: called at most once, and what came of it is remembered."""
@@ -268,5 +230,11 @@ def _with_version(outline: Outline, version: int) -> Outline:
 
 
 def _plan(old: Outline, new: Outline) -> list[PlanEntry]:
-    entries = compare(old.config, new.config, contents(old), contents(new)).entries
+    before = contents(old)
+    is_same = (old.certificates, old.authorities, old.revocations) == (
+        new.certificates,
+        new.authorities,
+        new.revocations,
+    )
+    entries = compare(old.config, new.config, before, before if is_same else contents(new)).entries
     return [PlanEntry(entry.kind.value, entry.where, entry.what) for entry in entries]

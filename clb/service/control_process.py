@@ -34,6 +34,7 @@ from clb.service.channel import Message
 from clb.service.counter_totals import CountersFollowed
 from clb.service.health_file import HealthFile
 from clb.service.management import Management
+from clb.service.outline_parts import Differences
 from clb.service.probe import Checker
 from clb.service.prober import Prober
 from clb.service.starts import ControlStart
@@ -160,11 +161,11 @@ class _ControlProcess:
         self._take_outline(outline)
         self._management.follow(self._reader.admin(extra["admin"]) if "admin" in extra else None)
 
-    def _take_outline(self, outline: Outline) -> None:
-        """Another state is in service."""
-        self._node.replace_outline(outline)
+    def _take_outline(self, outline: Outline, found: Differences | None = None) -> None:
+        """Another state is in service; what is other in it may be known already."""
+        self._node.replace_outline(outline, found)
         if self._prober.is_started:
-            self._prober.update(outline)
+            self._prober.update(outline, found)
 
     # --- each second ---
 

@@ -67,6 +67,10 @@ class Loaded:
     """The version that the last of `changes` was made on; None where all of it is new."""
     has_new_keys: bool = False
     """Whether the last of `stored_keys` came with the last of `changes`."""
+    loaded_as: int = 0
+    """The version that the loader gave it."""
+    generation: int = 0
+    """Counts up when changes become part of the whole that they were made on."""
 
     @property
     def for_control(self) -> tuple[int, ...]:
@@ -85,21 +89,22 @@ class Loaded:
                 os.close(descriptor)
 
     def with_whole(self, whole: Whole) -> Loaded:
-        """The same state in one piece; the result has files of its own."""
-        kept = (self.keys, self.admin_identity, self.keyring)
-        keys, admin, keyring = (os.dup(each) if each is not None else None for each in kept)
-        assert keys is not None
+        """The same state with one whole in place of the first changes; the result has files of its own."""
+        rest, rest_of_keys = self.changes[whole.changes :], self.stored_keys[whole.stored_keys :]
+        given = (self.keys, self.admin_identity, self.keyring, *rest, *rest_of_keys, *whole.files)
+        fresh = _copies(given)
         return replace(
             self,
-            outline=os.dup(whole.outline),
-            keys=keys,
-            admin_identity=admin,
-            keyring=keyring,
-            rows=whole.rows,
-            changes=(),
-            stored_keys=() if whole.stored_keys is None else (os.dup(whole.stored_keys),),
-            base=None,
-            has_new_keys=False,
+            outline=fresh[whole.outline],
+            keys=fresh[self.keys],
+            admin_identity=fresh.get(self.admin_identity),
+            keyring=fresh.get(self.keyring),
+            rows=[*whole.rows, *self.rows[whole.rows_before :]],
+            changes=tuple(fresh[each] for each in rest),
+            stored_keys=tuple(fresh[each] for each in (whole.keys, *rest_of_keys)),
+            base=self.base if rest else None,
+            has_new_keys=self.has_new_keys and bool(rest_of_keys),
+            generation=self.generation + 1,
         )
 
     def changes_of(self, kind: str) -> list[str]:
@@ -176,12 +181,24 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A version in service in one piece again, so that the files of many writes can go."""
+    """One outline in place of many changes, so that their files can go (whole_job.py)."""
 
-    version: int
+    made_of: tuple[int, int]
+    """`loaded_as` and `generation` of what it was made of; beside another it means nothing."""
+    changes: int
+    """How many changes are in it."""
+    stored_keys: int
+    """How many files of keys."""
+    rows_before: int
+    """How many rows there were."""
     outline: int
-    stored_keys: int | None
+    keys: int
     rows: list[str]
+
+    @property
+    def files(self) -> tuple[int, int]:
+        """Both memory files."""
+        return self.outline, self.keys
 
 
 def _copies(descriptors: Iterable[int | None]) -> dict[int | None, int]:
@@ -199,11 +216,6 @@ def read_candidate(message: Message, files: Sequence[int]) -> Candidate:
         bases=_bases(message["bases"]),
         gone=message["gone"],
     )
-
-
-def read_whole(message: Message, files: Sequence[int]) -> Whole:
-    """Understand the same state in one piece."""
-    return Whole(message["version"], files[0], files[1] if len(files) > 1 else None, message["rows"])
 
 
 def _listeners(told: dict[str, list[Any]]) -> dict[str, Address]:
@@ -243,4 +255,5 @@ def read_answer(message: Message, files: Sequence[int]) -> Loaded | NotLoaded:
         plan=message["plan"],
         stored_keys=(given["stored_keys"],) if "stored_keys" in given else (),
         keyring=given.get("keyring"),
+        loaded_as=message["version"],
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from operator import is_
 from typing import Any, TypeVar
@@ -138,6 +138,8 @@ class Merged:
     """Of the store, by the names that listeners of this node know them by."""
     overrides: Mapping[str, Override] = field(default_factory=dict)
     """Those that are in force."""
+    of: Inventory | None = None
+    """What the store had; None where that is not known."""
 
 
 def merge(file: FilePart, stored: StoredModels, before: Merged | None = None) -> Merged:
@@ -146,6 +148,11 @@ def merge(file: FilePart, stored: StoredModels, before: Merged | None = None) ->
     It is for `problems` to say whether they go together.
     """
     inventory = stored.inventory
+    was = before.of if before is not None and stored.is_same_but_targets else None
+    if before is not None and was is not None and _share_all_else(was, inventory):
+        own = before.config.load_balancers[: len(file.config.load_balancers)]
+        config = before.config.model_copy(update={"load_balancers": (*own, *stored.balancers)})
+        return replace(before, config=config, of=inventory)
     overrides = file.in_force(inventory.overrides)
     weights = {key: effective_weight(each) for key, each in overrides.items()}
     own = file.config.load_balancers
@@ -159,7 +166,11 @@ def merge(file: FilePart, stored: StoredModels, before: Merged | None = None) ->
     if before is not None and before.config.certificates == declared:
         declared = before.config.certificates
     config = file.config.model_copy(update={"load_balancers": balancers, "certificates": declared})
-    return Merged(config, certificates, overrides)
+    return Merged(config, certificates, overrides, inventory)
+
+
+def _share_all_else(old: Inventory, new: Inventory) -> bool:
+    return old.certificates is new.certificates and old.overrides is new.overrides
 
 
 @lru_cache(maxsize=4096)
@@ -186,7 +197,7 @@ def without_listeners(merged: Merged, left_out: Collection[str]) -> Merged:
         return merged
     balancers = tuple(_without(balancer, left_out) for balancer in merged.config.load_balancers)
     config = merged.config.model_copy(update={"load_balancers": balancers})
-    return Merged(config, merged.certificates, merged.overrides)
+    return replace(merged, config=config)
 
 
 def _without(balancer: LoadBalancer, left_out: Collection[str]) -> LoadBalancer:

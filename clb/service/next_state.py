@@ -92,18 +92,24 @@ def next_state(
     """
     try:
         stored = yield from now.stored.after(inventory, now.outline.config)
-    except ModelFaults as faults:
-        raise _refusal(faults.problems) from faults
-    yield
-    if found := list(problems(now.file, stored)):
-        raise _refusal(found)
+    except ModelFaults as fault:
+        raise _refusal(fault.problems) from fault
     yield
     merged = merge(now.file, stored, now.merged)
+    yield
+    old = now.outline
+    if merged.certificates is now.merged.certificates and stored.is_same_but_targets and not old.unserved:
+        # Targets alone, the usual write: nothing else can be wrong or other.
+        outline = replace(old, config=merged.config, revision=inventory.revision)
+        found = differences(old.config, merged.config)
+        yield
+        return NextState(Standing(outline, now.file, stored, merged), found, {}, {}, _is_same(old, outline))
+    if faults := list(problems(now.file, stored)):
+        raise _refusal(faults)
     yield
     certificates = yield from _certificates(now.outline, merged, keyring)
     unserved = left_out(merged, certificates.quarantined)
     merged = without_listeners(merged, unserved)
-    old = now.outline
     outline = replace(
         old,
         config=merged.config,

@@ -50,6 +50,8 @@ class Settings:
     activate_timeout_s: float = 10.0
     decide_timeout_s: float = 30.0
     """How long a commit of the control process may take while all workers wait."""
+    most_changes: int = 64
+    """Writes whose files are kept one by one; then they become one whole again."""
     ping_s: float = 1.0
     hung_after: int = 10
     """Pings that a worker has left without an answer when it is taken for hung."""

@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from clb.config.changed_fields import common_ends
 from clb.config.models import Listener, LoadBalancer, Rule
 from clb.service.bundle import Outline
 from clb.service.records import Record, Records, digest, write_records
@@ -78,7 +79,11 @@ def write_changes(old: Outline, new: Outline) -> int:
         {each.name: getattr(new, each.name) for each in fields(Outline) if each.name not in _WHOLE},
         _changed_keys(old, new),
         tuple(_balancers(old, new, rules)),
-        {name: found for name in _MAPPINGS if (found := _difference(getattr(old, name), getattr(new, name)))},
+        {
+            name: found
+            for name in _MAPPINGS
+            if (found := _difference(getattr(old, name), getattr(new, name), is_constant=name == "rows"))
+        },
     )
     return write_records([_record(_FRAME, frame), *(_record(_RULE, rule) for rule in rules)])
 
@@ -98,11 +103,17 @@ def _changed_keys(old: Outline, new: Outline) -> dict[str, Any]:
     }
 
 
-def _difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> tuple[tuple[Any, ...], Mapping[Any, Any]] | None:
+def _difference(
+    old: Mapping[Any, Any], new: Mapping[Any, Any], *, is_constant: bool
+) -> tuple[tuple[Any, ...], Mapping[Any, Any]] | None:
+    """What is gone and what is new; a key of a constant mapping never gets another value."""
     if old is new:
         return None
-    gone = tuple(key for key in old if key not in new)
-    put = {key: value for key, value in new.items() if key not in old or old[key] != value}
+    gone = tuple(old.keys() - new.keys())
+    if is_constant:
+        put = {key: new[key] for key in new.keys() - old.keys()}
+    else:
+        put = {key: value for key, value in new.items() if key not in old or old[key] != value}
     return (gone, put) if gone or put else None
 
 
@@ -133,7 +144,17 @@ def _listeners(old: LoadBalancer | None, new: LoadBalancer, rules: list[Rule]) -
 
 def _runs(old: tuple[Rule, ...], new: tuple[Rule, ...], rules: list[Rule]) -> Iterator[tuple[int, int]]:
     """Cut rules into stretches that stay and stretches that are new; the latter go to `rules`."""
-    place_of = dict(zip(map(id, old), range(len(old)), strict=True))
+    first, last = common_ends(old, new)
+    if first:
+        yield 0, first
+    yield from _middle_runs(old, new[first : len(new) - last], rules)
+    if last:
+        yield len(old) - last, last
+
+
+def _middle_runs(old: tuple[Rule, ...], new: tuple[Rule, ...], rules: list[Rule]) -> Iterator[tuple[int, int]]:
+    wanted = set(map(id, new))
+    place_of = {id(rule): place for place, rule in enumerate(old) if id(rule) in wanted} if len(new) > 1 else {}
     places = [place_of.get(id(rule), -1) for rule in new]
     start = 0
     while start < len(places):

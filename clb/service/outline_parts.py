@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from clb.config.changed_fields import common_ends
 from clb.config.models import Config, Listener, LoadBalancer, Rule
 from clb.config.plan import Contents
 from clb.metering.cells import listener_key, rule_key, target_key
@@ -98,6 +99,8 @@ def _rule_differences(
     fresh: dict[str, None],
 ) -> None:
     balancer, _, name = listener.partition("/")
+    first, last = common_ends(old, new)
+    old, new = old[first : len(old) - last], new[first : len(new) - last]
     kept = {id(rule) for rule in old} & {id(rule) for rule in new}
     for rules, keys in ((old, gone), (new, fresh)):
         for rule in rules:

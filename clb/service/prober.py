@@ -27,7 +27,7 @@ from clb.service.bundle import Outline
 from clb.service.health_cells import Clocks, HealthCells
 from clb.service.health_file import HealthFile
 from clb.service.health_keeper import HealthKeeper
-from clb.service.outline_parts import differences
+from clb.service.outline_parts import Differences, differences
 from clb.service.places import Places
 from clb.service.probe import Answer, Question
 
@@ -126,11 +126,12 @@ class Prober:
         if self.is_started:
             self._keeper.save()
 
-    def update(self, outline: Outline) -> None:
+    def update(self, outline: Outline, found: Differences | None = None) -> None:
         """Watch the targets of this configuration; those that stay keep their state and what is known of them."""
         before, self._outline = self._outline, outline
         if before is not None:
-            self._update_some(differences(before.config, outline.config).rules, outline)
+            found = found or differences(before.config, outline.config)
+            self._update_some(found.rules, outline)
             return
         rules = dict(_rules(outline))
         self._keeper.update(rules, outline.rows)

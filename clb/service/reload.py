@@ -33,6 +33,7 @@ from clb.service.sockets import Sockets, bind
 from clb.service.start_error import StartError, cannot_bind
 from clb.service.state import prepare_access_log
 from clb.service.watching import FileWatch
+from clb.service.whole_job import WholeJob
 
 _logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Reloader:
         self._change: Change | Generation | None = None
         self._watch: FileWatch | None = None
         self._is_reloading = False
+        self._whole: WholeJob | None = None
         self._deciding: Decision | None = None
         self._decision_timer: Timer | None = None
         self.on_idle: Callable[[], None] = lambda: None
@@ -139,21 +141,29 @@ class Reloader:
         if decision is not None:
             decision(reason)
 
-    def renew(self, whole: Whole) -> bool:
-        """Go on with the same version in one piece; False if another is in service by now."""
+    def _make_whole(self) -> None:
+        """Have one whole made of many changes, behind the back of whoever writes."""
         active = self._node.active
-        if self.is_busy or active is None or active.version != whole.version:
-            return False
+        if self._whole is None and active is not None and len(active.changes) >= self._node.settings.most_changes:
+            self._whole = WholeJob(self._node, active, self._take_whole)
+
+    def _take_whole(self, whole: Whole | None) -> None:
+        self._whole = None
+        active = self._node.active
+        # A load has a generation of its own. What was written meanwhile stays beside the whole.
+        if whole is None or active is None or (active.loaded_as, active.generation) != whole.made_of:
+            return
         loaded = active.with_whole(whole)
         if self._crew.change is not None:
             self._crew.change.renew(loaded)
         self._node.take_into_service(loaded)
-        return True
 
     def stop(self) -> None:
         """The node ends: whatever is under way is not taken into service."""
         if self._job is not None:
             self._job.cancel()
+        if self._whole is not None:
+            self._whole.cancel()
         if self._change is not None:
             self._change.give_up("the node is ending")
         else:
@@ -258,6 +268,7 @@ class Reloader:
         loaded = candidate.on(active, self._node.next_version())
 
         def ended(_: Loaded, error: str | None) -> None:
+            self._make_whole()
             finish(Outcome(error is None, self._serving, error or ""))
 
         def decide(decision: Decision) -> None:

@@ -23,16 +23,20 @@ from clb.control.node import Node
 from clb.control.writer import CannotServe, Draft, NodeBusy, Writer
 from clb.metering.cells import rule_key, target_key
 from clb.observe.logging import fields
+from clb.service import collector
 from clb.service.applying import Applying
 from clb.service.bundle import Outline
+from clb.store.dump import dump_lines
 from clb.store.interface import Store, StoreFault
 from clb.store.inventory import AuditRecord, Inventory, Override, Replay, Write
-from clb.store.snapshot_file import NoSnapshot, read_snapshot, write_snapshot
+from clb.store.snapshot_file import NoSnapshot, read_snapshot, write_lines
 
 LOOK_S: Final = 30.0
 """A wait for a change ends after so long, so that nothing depends on being told."""
 RETRY_S: Final = 2.0
-SNAPSHOT_S: Final = 5.0
+COPIED_IN_A_STEP: Final = 25
+COPY_PAUSE_S: Final = 0.004
+SNAPSHOT_S: Final = 10.0
 """Between two local copies of the store."""
 
 _Answer = TypeVar("_Answer")
@@ -182,6 +186,7 @@ class StoreKeeper:
             self._tell_behind(str(fault))
             return False
         self._is_behind = self._applier.is_behind
+        collector.settle()  # What was read stays, and searches of it would hold up every write.
         return not self._is_behind
 
     async def _forget_overrides(self, writer: Writer) -> None:
@@ -231,11 +236,22 @@ class StoreKeeper:
             writer = self._node.writer
             if writer is None:
                 continue
+            lines = await _dumped(writer.inventory)
             try:
-                await asyncio.to_thread(write_snapshot, self._state_dir, writer.inventory)
+                await asyncio.to_thread(write_lines, self._state_dir, lines)
             except OSError as fault:
                 _logger.error("the local copy of the store cannot be written", extra=fields(error=fault.strerror))
             await asyncio.sleep(SNAPSHOT_S)
+
+
+async def _dumped(inventory: Inventory) -> list[bytes]:
+    """In small steps with long pauses: a write that comes meanwhile must not wait, nor its commit in a thread."""
+    lines = []
+    for number, line in enumerate(dump_lines(inventory), 1):
+        lines.append(line)
+        if number % COPIED_IN_A_STEP == 0:
+            await asyncio.sleep(COPY_PAUSE_S)
+    return lines
 
 
 def lapsed(outline: Outline, inventory: Inventory) -> list[Override]:

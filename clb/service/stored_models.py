@@ -13,6 +13,7 @@ from operator import is_
 from typing import Any, Final
 
 from clb.config import faults
+from clb.config.changed_fields import common_ends
 from clb.config.checks.rules import check_rule_set
 from clb.config.checks.view import View
 from clb.config.fragments import FragmentFault, parse_listener, parse_load_balancer, parse_rule
@@ -157,7 +158,10 @@ class _Making:
         """Ids of what is new or other or gone, and of all that holds any of it."""
         old, new = self._before.inventory.entries, self._inventory.entries
         changed: set[str] = set()
-        if old is not new:
+        hint = self._inventory.changed
+        if hint is not None and hint[0] is old:
+            changed = set(hint[1])
+        elif old is not new:
             changed = {each for each, entry in new.items() if old.get(each) is not entry}
             yield
             changed |= {each for each in old if each not in new}
@@ -202,6 +206,8 @@ class _Making:
         listener = self._inventory.entries[entry.parent or ""]
         targets = [target.document for target in self._inventory.of_parent(entry.id)]
         rule = parse_rule(entry.document, listener.document, targets)
+        if entry.id in self._before.inventory.entries:
+            return rule  # Only where all is made anew it may be that nothing is new.
         known = self._known(listener)[1].get(f"{rule.domain} {rule.url}")
         return known if known is not None and known == rule else rule
 
@@ -286,7 +292,8 @@ def _is_found_otherwise(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> bool:
     """Whether the rules say anything else together than before."""
     if len(old) != len(new):
         return True
-    pairs = (pair for pair in zip(old, new, strict=True) if pair[0] is not pair[1])
+    first, last = common_ends(old, new)
+    pairs = zip(old[first : len(old) - last], new[first : len(new) - last], strict=True)
     return any((a.domain, a.url, a.default) != (b.domain, b.url, b.default) for a, b in pairs)
 
 

@@ -13,13 +13,13 @@ and never has a private key in its memory. Messages to it and from it, by channe
                     draining{connections}; drained{}; pong{lag_ms}; relay{event}
     to control      snapshot{version, outlines, extra} + outlines, admin identity and keyring if any; event{event};
                     reply{id, ok, ...}; decide{id}; reopen_logs{}
-    from control    request{id, what: reload | plan | processes | reopen | assign | apply | whole}; health{rules};
+    from control    request{id, what: reload | plan | processes | reopen | assign | apply}; health{rules};
                     decided{id, error}
 
 An outline is a whole and what writes changed of it since; `base` says that only the last change is there, beside that
 version (outline_changes.py). `health` names the rules that are concerned, or none for all. A write of the API is
 `assign` (rows and bases for what is new), then `apply`; when all workers can, `decide`, and with `decided` the commit
-has taken place or says why not (reload.py). `whole` is the version in service in one piece again.
+has taken place or says why not (reload.py).
 
 `sockets` are those that are new to the worker; one for a place that it has takes the old one's. `releases` are places
 where it stops to accept though the listener stays. The sockets of a listener that is gone it closes by itself. Both
@@ -47,7 +47,7 @@ from clb.service.handover import NoHandover, receive
 from clb.service.inheritance import Inheritance
 from clb.service.load_job import LoadJob
 from clb.service.loader import ROWS
-from clb.service.loading import Loaded, NotLoaded, read_candidate, read_whole
+from clb.service.loading import Loaded, NotLoaded, read_candidate
 from clb.service.node import Node, Phase, Settings, Table, log_warnings
 from clb.service.notify import Notifier
 from clb.service.preparation import prepare_node
@@ -331,7 +331,7 @@ class Supervisor:
 
         if what in ("reload", "plan") and self._node.phase is Phase.SERVING:
             self._reloader.ask(what, "a request", answer)
-        elif what in ("assign", "apply", "whole") and self._node.phase is Phase.SERVING:
+        elif what in ("assign", "apply") and self._node.phase is Phase.SERVING:
             self._write_requested(what, number, message, files)
         elif what == "processes":
             self._control.say({"type": "reply", "id": number, "ok": True, **self._processes()})
@@ -348,8 +348,6 @@ class Supervisor:
 
         if what == "assign":
             self._reloader.give_out(lambda: self._assigned(message), answer)
-        elif what == "whole":
-            answer({"ok": self._reloader.renew(read_whole(message, files))})
         else:
             # It may have to wait for its turn, and the message's own files are closed by then.
             candidate = read_candidate(message, [os.dup(each) for each in files])

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 from clb.store import rows
@@ -53,7 +54,7 @@ class Dump:
 def dump_lines(inventory: Inventory, audit: Iterable[AuditRecord] = ()) -> Iterator[bytes]:
     """Write it, a line at a time."""
     digest, count = hashlib.sha256(), -1
-    for value in ({"format": FORMAT, "revision": inventory.revision}, *_records(inventory, audit)):
+    for value in chain([{"format": FORMAT, "revision": inventory.revision}], _records(inventory, audit)):
         line = json.dumps(value, default=_spell, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         digest.update(line)
         count += 1

@@ -238,6 +238,8 @@ class Inventory:
     """By id; revoked and expired ones among them."""
     children: Mapping[str | None, tuple[str, ...]] = field(default_factory=_nothing)
     """Ids of the entries below another, in order; None has the load balancers."""
+    changed: tuple[Mapping[str, Entry], frozenset[str]] | None = field(default=None, repr=False, compare=False)
+    """The entries of the inventory that a write made this one of, and the ids that it wrote or removed."""
 
     @classmethod
     def of(
@@ -314,6 +316,7 @@ class Inventory:
             ),
             tokens=_changed(self.tokens, frozenset(), {each.id: each for each in write.tokens}),
             children=children,
+            changed=(self.entries, write.removed.union(each.id for each in write.entries)),
         )
 
 

@@ -7,6 +7,7 @@ Elsewhere: the format (dump.py); when it is used (service/loader.py).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,12 +31,17 @@ def write_snapshot(state_dir: Path, inventory: Inventory) -> None:
     Raises:
         OSError: it cannot be written; the old one is still there.
     """
+    write_lines(state_dir, dump_lines(inventory))
+
+
+def write_lines(state_dir: Path, lines: Iterable[bytes]) -> None:
+    """The same of an inventory that is dumped already."""
     path, beside = state_dir / NAME, state_dir / f"{NAME}.new"
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.writelines(dump_lines(inventory))
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
