@@ -46,6 +46,14 @@ class FileCertificate:
         """Follows from the name; no stored one has such an id."""
         return f"{FILE_ID}{self.name}"
 
+    @property
+    def dates(self) -> tuple[datetime, datetime] | None:
+        """From when and until when it is valid, if it is loaded."""
+        if self.facts is not None:
+            return self.facts.not_before, self.facts.not_after
+        description = described("ca", self.pem.decode("ascii")) if self.pem is not None else None
+        return (description.not_before, description.not_after) if description is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -67,6 +75,11 @@ class Catalog:
             if stored is not None:
                 given[stored] = (*given.get(stored, ()), name)
         return cls(outline, inventory, all_uses(outline.config, inventory), given)
+
+    def all(self) -> list[Certificate | FileCertificate]:
+        """Every one, by name."""
+        found: list[Certificate | FileCertificate] = [*self.file_certificates(), *self.inventory.certificates.values()]
+        return sorted(found, key=lambda each: (each.name, each.id))
 
     def of_file(self, certificate_id: str) -> FileCertificate | None:
         """A certificate of the file, by its id."""

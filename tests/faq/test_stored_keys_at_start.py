@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
+from types import SimpleNamespace
 
 import pytest
-from faq_node import CERTIFICATES, FaqNode, Issuer, leaf
+from clb_process import COMMAND
+from faq_node import CERTIFICATES, FaqNode, Issuer, Stream, leaf
+from real_server import RealServer
 
 from clb.certificates.keyring import Keyring, new_secret
 
 
-@pytest.fixture
-def stopped(material, tmp_path, real_server):
+@pytest.fixture(scope="module")
+def ended(material, tmp_path_factory):
     """A node that has served two certificates on a listener each, and has ended."""
     issuer = Issuer()
-    with FaqNode(material, tmp_path) as node:
+    with RealServer() as real_server, FaqNode(material, tmp_path_factory.mktemp("ended")) as node:
         node.clear(real_server.port)
         node.issued = {name: issuer.issue() for name in ("a", "b")}
         node.known = {name: node.upload(name, issued) for name, issued in node.issued.items()}
         node.listening = node.serve(shop={name: {"certificate": known["id"]} for name, known in node.known.items()})
         node.signal(signal.SIGTERM)
         node.wait()
-    node.issuer = issuer
-    return node
+        node.issuer = issuer
+        yield node
+
+
+@pytest.fixture
+def stopped(ended, tmp_path):
+    """What it left, for this test alone."""
+    copy = SimpleNamespace(**{name: getattr(ended, name) for name in ("issued", "known", "listening", "issuer")})
+    copy.document, copy.state_dir = ended.document, tmp_path / "state"
+    shutil.copytree(ended.state_dir, copy.state_dir, ignore=shutil.ignore_patterns("*.sock"))
+    copy.state_dir.chmod(0o700)
+    return copy
 
 
 def again(stopped, material, tmp_path):
@@ -63,6 +78,26 @@ def test_a_damaged_record_stays_out_alone(stopped, material, tmp_path, column):
         node.replace(known, new)
         node.api.post("/v1/reload", {})
         assert leaf(stopped.listening["a"], stopped.issuer.context()) == new.fingerprint
+
+
+def test_the_keyring_is_rotated_while_the_node_runs(stopped, material, tmp_path):
+    file = stopped.state_dir / "keyring"
+    old = file.read_bytes()
+    with again(stopped, material, tmp_path) as node:
+        context = stopped.issuer.context()
+        with Stream(stopped.listening["a"], context) as stream:
+            command = [*COMMAND, "keyring", "rotate", "--config", str(node.file)]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            replaced = stopped.issuer.issue()
+            node.replace(node.api.get(f"{CERTIFICATES}/{stopped.known['b']['id']}"), replaced)
+            assert leaf(stopped.listening["b"], context) == replaced.fingerprint
+        assert stream.faults == []
+    assert "2 private keys moved to k1-" in told
+    assert Keyring.from_secret(file.read_bytes()).key_ids != Keyring.from_secret(old).key_ids
+    # The new keyring alone opens everything; the old one opens nothing any more.
+    with again(stopped, material, tmp_path):
+        assert leaf(stopped.listening["a"], context) == stopped.issued["a"].fingerprint
+        assert leaf(stopped.listening["b"], context) == replaced.fingerprint
 
 
 def test_a_wrong_keyring_is_told_with_both_ids(stopped, material, tmp_path):
