@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, WithJsonSchema
 
 from clb.certificates.lifecycle import State
 from clb.config.fields import Name
@@ -26,13 +26,33 @@ _Pem = Annotated[
 ]
 
 
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB...\n-----END CERTIFICATE-----\n"
+_KEY = "-----BEGIN PRIVATE KEY-----\nMIGH...\n-----END PRIVATE KEY-----\n"
+
+CertificateName = Annotated[
+    Name,
+    WithJsonSchema(
+        {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", "maxLength": 80, "examples": ["shop-2027"]}
+    ),
+]
+"""As the configuration file has names; the schema says so to programs."""
+
+
 class _Input(BaseModel):
     # Of a body that is not as it should be nothing may be shown: it may be a key in the wrong place.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _with_example(**example: str | bool) -> ConfigDict:
+    values: dict[str, JsonValue] = {}
+    values.update(example)
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
 class Material(_Input):
     """A certificate and, of a server, its private key."""
+
+    model_config = _with_example(certificate=_CERTIFICATE, private_key=_KEY)
 
     certificate: _Pem
     private_key: SecretStr | None = Field(None, max_length=LONGEST_PEM, description="PEM text; of a server only.")
@@ -44,12 +64,16 @@ class Material(_Input):
 class UploadRequest(Material):
     """`POST /v1/certificates`."""
 
-    name: Name
+    model_config = _with_example(name="shop-2027", type="server", certificate=_CERTIFICATE, private_key=_KEY)
+
+    name: CertificateName
     type: Literal["server", "ca"] = "server"
 
 
 class CheckRequest(Material):
     """`POST /v1/certificates/check`: as an upload or, with `replaces`, as a replacement."""
+
+    model_config = _with_example(type="ca", certificate=_CERTIFICATE)
 
     type: Literal["server", "ca"] = "server"
     replaces: str | None = Field(None, max_length=100, description="Id of the certificate that it is to replace.")
@@ -58,11 +82,15 @@ class CheckRequest(Material):
 class RenameRequest(_Input):
     """`PATCH /v1/certificates/{id}`; nothing else of a certificate can be edited."""
 
-    name: Name
+    model_config = _with_example(name="shop-2028")
+
+    name: CertificateName
 
 
 class RollbackRequest(_Input):
     """`POST /v1/certificates/{id}/rollback`; no body asks for the same."""
+
+    model_config = _with_example(force=False)
 
     force: bool = Field(False, description="Go back although that one is expired or breaks clients.")
 

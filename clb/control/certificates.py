@@ -51,7 +51,7 @@ _ATTEMPTS = 5
 _IN_A_STEP = 25
 """Certificates that are read at a time: a few milliseconds' work, once for each."""
 
-_Id = Annotated[str, Path(max_length=120, description="Id of the certificate.")]
+_Id = Annotated[str, Path(max_length=120, description="Id of the certificate.", examples=["cert-k7m2p9qxw4ab"])]
 _Viewer = Annotated[Actor, requires(Role.VIEWER)]
 _Operator = Annotated[Actor, requires(Role.OPERATOR)]
 _Admin = Annotated[Actor, requires(Role.ADMIN)]
@@ -181,7 +181,7 @@ class _Routes:
 
         @router.delete(
             "/{certificate_id}", status_code=204, response_class=Response,
-            responses={200: {"model": Plan}, **_faults(404, 409, 412, 428)},
+            responses={200: {"model": Plan}, **_faults(404, 409, 412, 422, 428)},
         )  # fmt: skip
         async def remove_certificate(certificate_id: _Id, actor: _Admin, asked: AskedFor) -> Response:
             """Remove it, and its key for good. Refused while a listener uses it; the answer names them."""

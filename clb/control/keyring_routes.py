@@ -36,7 +36,7 @@ def keyring_routes(node: Node) -> APIRouter:
     @router.post(
         "/rewrap",
         response_model=RewrapAnswer | Plan,
-        responses={409: {"model": ErrorAnswer}},
+        responses={status: {"model": ErrorAnswer} for status in (409, 422)},
     )
     async def rewrap_keys(actor: Annotated[Actor, requires(Role.ADMIN)], asked: AskedFor) -> Response:
         """Move every stored private key to the current key of the keyring. No private key is decrypted for it."""

@@ -367,7 +367,7 @@ def test_a_damaged_key_can_be_replaced_and_not_rolled_back_to(desk):
     made = desk.upload("shop")
     desk.bind("shop", "https", certificate="shop")
     (stored,) = desk.inventory.certificates.values()
-    sealed = replace(stored.material.sealed_key, sealed=stored.material.sealed_key.sealed[:-1] + b"?")
+    sealed = replace(stored.material.sealed_key, sealed=stored.material.sealed_key.sealed[::-1])
     desk.put(Write(certificates=(replace(stored, material=replace(stored.material, sealed_key=sealed)),)))
     where = f"{PATH}/{made['id']}"
     assert desk.ask("POST", f"{where}/replace", good(rsa_key()), if_match="*").status_code == 200

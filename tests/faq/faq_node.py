@@ -68,7 +68,7 @@ class FaqNode(ClbProcess):
         self._real_server = 0
         self.state_dir = directory / "state"
         self.document: dict[str, Any] = {
-            "node": {"state_dir": "state", "access_log": {"format": "off"}, "workers": 1, "name": "faq"},
+            "node": {"state_dir": "state", "access_log": {"format": "off"}, "workers": 2, "name": "faq"},
             "admin": {"port": free_port()},
         }
 
