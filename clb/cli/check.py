@@ -1,13 +1,13 @@
 """`clb check`: is this configuration sound, and what would be served?
 
 Owns:      the summary and the exit status.
-Elsewhere: the checks (config/, service/materials.py).
+Elsewhere: the checks (config/, service/inspection.py). The store is read, and not changed.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,9 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from clb.certificates.server import ServerCertificate
-from clb.config.faults import Fault
 from clb.config.models import Config, Listener, Rule
-from clb.service.materials import Materials, inspect
+from clb.service.bundle import CertificateFacts
+from clb.service.inspection import inspect_whole
 
 _MOST_RULES = 20
 _MOST_NAMES = 6
@@ -34,21 +33,23 @@ def check(config: ConfigFile) -> None:
 
     Exit status 0 if it can be served (there may be warnings), else 1, with every fault on standard error.
     """
-    inspection = inspect(config)
-    _print_faults("warning", inspection.warnings)
-    _print_faults("error", inspection.faults)
-    if inspection.config is None or inspection.materials is None:
-        print(_count(inspection.faults, "error"), file=sys.stderr)
+    whole = inspect_whole(config, may_prepare=False)
+    for warning in whole.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for fault in whole.faults:
+        print(fault, file=sys.stderr)
+    if whole.merged is None:
+        print(_count(whole.faults, "error"), file=sys.stderr)
         raise typer.Exit(1)
-    tree = summary(inspection.config, inspection.materials, datetime.now(UTC))
+    tree = summary(whole.merged.config, whole.facts, datetime.now(UTC))
     if sys.stdout.isatty():
         Console(highlight=False).print(tree)
     else:
         print("\n".join(plain(tree)))
-    print(f"{config}: sound, {_count(inspection.warnings, 'warning')}")
+    print(f"{config}: sound, {_count(whole.warnings, 'warning')}")
 
 
-def summary(config: Config, materials: Materials, now: datetime) -> Tree:
+def summary(config: Config, certificates: Mapping[str, CertificateFacts], now: datetime) -> Tree:
     """What this node would serve."""
     root = _tree(f"node {config.node.name}, region {', '.join(config.node.region)}, state in {config.node.state_dir}")
     for balancer in config.load_balancers:
@@ -56,7 +57,7 @@ def summary(config: Config, materials: Materials, now: datetime) -> Tree:
         elsewhere = "" if served else f" (not here: region {', '.join(balancer.region or ())})"
         branch = root.add(Text(f"load balancer {balancer.name}{elsewhere}"))
         for listener in balancer.listeners if served else ():
-            _add_listener(branch, listener, materials, now)
+            _add_listener(branch, listener, certificates, now)
     scheme = "http" if config.admin.danger_plain_http else "https"
     root.add(Text(f"management {scheme}://{_host(config.admin.address)}:{config.admin.port}"))
     return root
@@ -69,12 +70,14 @@ def plain(tree: Tree, depth: int = 0) -> Iterator[str]:
         yield from plain(child, depth + 1)
 
 
-def _add_listener(branch: Tree, listener: Listener, materials: Materials, now: datetime) -> None:
+def _add_listener(
+    branch: Tree, listener: Listener, certificates: Mapping[str, CertificateFacts], now: datetime
+) -> None:
     node = branch.add(Text(f"listener {listener.name}: {_url(listener)}"))
     if listener.protocol == "https":
         node.add(Text(f"tls: {_tls(listener)}"))
         for name in listener.certificate_names:
-            node.add(Text(f"certificate {name}: {_certificate(materials.servers[name], now)}"))
+            node.add(Text(f"certificate {name}: {_certificate(certificates[name], now)}"))
     for rule in listener.rules[:_MOST_RULES]:
         _add_rule(node, rule)
     if (more := len(listener.rules) - _MOST_RULES) > 0:
@@ -109,7 +112,7 @@ def _tls(listener: Listener) -> str:
     return text
 
 
-def _certificate(server: ServerCertificate, now: datetime) -> str:
+def _certificate(server: CertificateFacts, now: datetime) -> str:
     shown = ", ".join(server.names[:_MOST_NAMES])
     more = f" and {len(server.names) - _MOST_NAMES} more" if len(server.names) > _MOST_NAMES else ""
     days = (server.not_after - now).days
@@ -130,10 +133,5 @@ def _tree(label: str) -> Tree:
     return Tree(Text(label))
 
 
-def _print_faults(kind: str, faults: Iterable[Fault]) -> None:
-    for fault in faults:
-        print(f"{kind}: {fault}" if kind == "warning" else str(fault), file=sys.stderr)
-
-
-def _count(things: tuple[Fault, ...], what: str) -> str:
+def _count(things: tuple[str, ...], what: str) -> str:
     return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"

@@ -24,6 +24,7 @@ COMMANDS = {
     "top": "clb.cli.top",
     "reload": "clb.cli.reload",
     "explain": "clb.cli.explain",
+    "export": "clb.cli.export",
     "cert": "clb.cli.cert",
     "keyring": "clb.cli.keyring",
     "token": "clb.cli.token",

@@ -126,7 +126,8 @@ class NodeClient:
             connection.request(method, path, content, sent)
             response = connection.getresponse()
             data = response.read(LARGEST_ANSWER)
-            answer = json.loads(data) if data else None
+            is_text = response.headers.get_content_type() == "application/yaml"
+            answer = data.decode() if is_text else json.loads(data) if data else None
         except RemoteFault as fault:
             raise NodeFault(str(fault), [], EXIT_NO_NODE) from fault
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -37,6 +37,10 @@ class Size(BeforeValidator):
     """Marks a number as bytes."""
 
 
+class PerSecond(BeforeValidator):
+    """Marks a number as so many per second."""
+
+
 def seconds(minimum: str, maximum: str) -> Duration:
     """A duration with its unit, as seconds."""
     lowest, highest = parse_duration(minimum), parse_duration(maximum)
@@ -68,7 +72,7 @@ def size(minimum: str, maximum: str) -> Size:
     return Size(read)
 
 
-def rate(minimum: str, maximum: str) -> BeforeValidator:
+def rate(minimum: str, maximum: str) -> PerSecond:
     """So many per second, minute or hour, as a number per second."""
     lowest, highest = parse_rate(minimum), parse_rate(maximum)
 
@@ -81,7 +85,7 @@ def rate(minimum: str, maximum: str) -> BeforeValidator:
             raise ValueError(f"is {format_rate(number)}; write {minimum} to {maximum}")
         return number
 
-    return BeforeValidator(read)
+    return PerSecond(read)
 
 
 def whole(minimum: int, maximum: int) -> BeforeValidator:

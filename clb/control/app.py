@@ -19,6 +19,7 @@ from clb import __version__
 from clb.control.access import check_roles, show_roles
 from clb.control.audit_routes import build_audit_router
 from clb.control.certificates import certificate_routes
+from clb.control.export_route import export_routes
 from clb.control.guard import error_body
 from clb.control.keyring_routes import keyring_routes
 from clb.control.node import Node
@@ -43,6 +44,7 @@ def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
     )  # fmt: skip
     app.include_router(build_router(node, exposition))
     app.include_router(build_token_router(node, book))
+    app.include_router(export_routes(node))
     app.include_router(build_audit_router(node))
     app.include_router(certificate_routes(node))
     app.include_router(keyring_routes(node))

@@ -15,11 +15,12 @@ from clb.certificates.keyring import KeyringFault
 from clb.config.faults import Problem as FileProblem
 from clb.config.faults import quote
 from clb.config.models import Config
+from clb.service.bundle import CertificateFacts
 from clb.service.loader_store import Secret, StoreContents, read_keyring, read_store
 from clb.service.materials import Inspection, Materials, inspect
 from clb.service.merging import FilePart, Merged, left_out, merge, problems, without_listeners
 from clb.service.steps import at_once
-from clb.service.stored_certificates import Opened, Unusable, open_certificate
+from clb.service.stored_certificates import Opened, Unusable, facts_of, open_certificate
 from clb.service.stored_models import ModelFaults, Problem, StoredModels
 
 
@@ -41,6 +42,12 @@ class Whole:
     secret: Secret | None = field(default=None, repr=False)
 
     @property
+    def facts(self) -> dict[str, CertificateFacts]:
+        """Server certificates of both, by name."""
+        found = {name: facts_of(certificate) for name, certificate in self.materials.servers.items()}
+        return found | {name: each.facts for name, each in self.opened.items() if each.facts is not None}
+
+    @property
     def materials(self) -> Materials:
         """Of the file; only if nothing is wrong."""
         assert self.inspection.materials is not None
@@ -48,11 +55,7 @@ class Whole:
 
 
 def inspect_whole(path: Path, *, may_prepare: bool, now: datetime | None = None) -> Whole:
-    """Look at everything. Faults of the file hide those of the store, which depend on it.
-
-    Raises:
-        ConfigErrors: there is no document at all.
-    """
+    """Look at everything. Faults of the file hide those of the store, which depend on it."""
     inspection = inspect(path, now=now)
     warnings = tuple(map(str, inspection.warnings))
     config = inspection.config

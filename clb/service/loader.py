@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clb.config.diff import plan
-from clb.config.faults import ConfigErrors
 from clb.config.models import Config
 from clb.metering.cells import Rows, TableFull
 from clb.service.bases import Bases
@@ -25,7 +24,6 @@ from clb.service.bundle import CertificateFacts, Keys, Outline, StoredCertificat
 from clb.service.bundle_files import BundleReader, write_identity, write_keys, write_outline, write_secret
 from clb.service.channel import Channel, Message
 from clb.service.inspection import Whole, inspect_whole
-from clb.service.materials import Inspection
 from clb.service.outline_parts import contents, served_listeners, session_fingerprint
 from clb.service.processors import usable_processors
 from clb.service.row_keys import row_keys
@@ -54,10 +52,7 @@ def run_loader(order: LoadOrder, channel: Channel) -> int:
     """Load, answer by one message, end."""
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
-    try:
-        whole = inspect_whole(order.path, may_prepare=True)
-    except ConfigErrors as errors:
-        whole = Whole(Inspection(None, None, tuple(errors.faults), ()), tuple(map(str, errors.faults)), ())
+    whole = inspect_whole(order.path, may_prepare=True)
     if whole.faults or whole.merged is None:
         _refuse(channel, "file", whole, list(whole.faults))
         return 0
@@ -87,12 +82,10 @@ class _State:
         assert whole.merged is not None
         materials, opened = whole.materials, whole.opened
         own = {name: identity_of(certificate) for name, certificate in materials.servers.items()}
-        facts = {name: facts_of(certificate) for name, certificate in materials.servers.items()}
-        facts.update({name: each.facts for name, each in opened.items() if each.facts is not None})
         authorities = {name: authority.pem for name, authority in materials.authorities.items()}
         authorities.update({name: each.authority for name, each in opened.items() if each.authority is not None})
         stored = {name: each.identity for name, each in opened.items() if each.identity is not None}
-        return cls(whole.merged.config, facts, authorities, materials.revocations, own, stored)
+        return cls(whole.merged.config, whole.facts, authorities, materials.revocations, own, stored)
 
     @property
     def identities(self) -> dict[str, Identity]:

@@ -123,6 +123,8 @@ class _Making:
         self._problems: list[Problem] = []
         self._names = {each.id: each.name for each in inventory.certificates.values()}
         self._models: dict[str, Model] = {}
+        self._with_other_names: set[str] = set()
+        """Listeners that are what they were, but for the name of a certificate."""
         self._in_service = {each.name: each for each in in_service.load_balancers}
         self._listeners_in_service: dict[str, tuple[Listener | None, dict[str, Rule]]] = {}
         """By the entry's id: what serves under its name, and the rules of that by their keys."""
@@ -167,7 +169,8 @@ class _Making:
             changed |= {each for each in old if each not in new}
             yield
         if self._before.inventory.certificates is not self._inventory.certificates:
-            changed |= self._renamed()
+            self._with_other_names = self._renamed()
+            changed |= self._with_other_names
             yield
         above: set[str] = set()
         for each in changed:
@@ -227,7 +230,8 @@ class _Making:
 
     def _listener(self, entry: Entry, old: Entry | None) -> Generator[None, None, Listener]:
         ids = self._inventory.children.get(entry.id, ())
-        before = self._before.by_id.get(entry.id) if old is entry else None
+        is_known = old is entry and entry.id not in self._with_other_names
+        before = self._before.by_id.get(entry.id) if is_known else None
         if isinstance(before, Listener):
             frame = before
         else:
@@ -256,13 +260,13 @@ class _Making:
     def _with_names(self, listener: Listener) -> Listener:
         """Certificates of the store may be referred to by id; in the configuration they have names."""
         names = self._names
-        return listener.model_copy(
-            update={
-                "certificate": names.get(listener.certificate or "", listener.certificate),
-                "ca_certificate": names.get(listener.ca_certificate or "", listener.ca_certificate),
-                "certificates": tuple(names.get(each, each) for each in listener.certificates),
-            }
-        )
+        found = {
+            "certificate": names.get(listener.certificate or "", listener.certificate),
+            "ca_certificate": names.get(listener.ca_certificate or "", listener.ca_certificate),
+            "certificates": tuple(names.get(each, each) for each in listener.certificates),
+        }
+        # A key that was not set must not count as set from now on.
+        return listener.model_copy(update={key: each for key, each in found.items() if each != getattr(listener, key)})
 
     def _balancer(self, entry: Entry) -> LoadBalancer:
         before, old = self._before.by_id.get(entry.id), self._before.inventory.entries.get(entry.id)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from certificate_lab import certificate, ec_key, pem, revocation_list
+from rich.tree import Tree
 from typer.testing import CliRunner
 
 from clb.cli.check import plain, summary
 from clb.cli.main import app
-from clb.service.materials import load_all
+from clb.service.inspection import inspect_whole
 
 NOW = datetime.now(UTC)
 ENDS = NOW + timedelta(days=90, hours=1)
@@ -108,19 +109,23 @@ def test_one_error_is_counted_as_one(tmp_path: Path) -> None:
     ]
 
 
+def shown(config: Path, now: datetime) -> Tree:
+    whole = inspect_whole(config, may_prepare=False)
+    assert whole.merged is not None
+    return summary(whole.merged.config, whole.facts, now)
+
+
 def test_long_lists_are_cut(config: Path) -> None:
     targets = ", ".join(f"{{address: 10.0.0.{number}, port: 80}}" for number in range(8))
     rules = "".join(f"          - {{domain: d{number}.example, targets: [{targets}]}}\n" for number in range(30))
     config.write_text(DOCUMENT.replace("      - {name: plain", f"{rules}      - {{name: plain"))
-    parsed, materials, _ = load_all(config)
-    lines = list(plain(summary(parsed, materials, NOW)))
+    lines = list(plain(shown(config, NOW)))
     assert "      and 13 more rules" in lines
     assert any(line.endswith("10.0.0.5:80 weight 10 and 2 more") for line in lines)
 
 
 def test_an_expired_certificate_stands_out(config: Path) -> None:
-    parsed, materials, _ = load_all(config)
-    lines = list(plain(summary(parsed, materials, ENDS + timedelta(1))))
+    lines = list(plain(shown(config, ENDS + timedelta(1))))
     assert any(line.endswith("(EXPIRED)") for line in lines)
 
 

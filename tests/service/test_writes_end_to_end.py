@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,6 +103,48 @@ def test_all_that_is_written_is_served_by_every_worker(tmp_path, real_servers):
         with pytest.raises(ConnectionRefusedError):
             node.ask(port)
         assert node.answers(own, "f.example.com") == {(200, "three")}
+
+
+def test_an_export_is_taken_and_changes_nothing(tmp_path, real_servers):
+    one, two, three = (server.port for server in real_servers)
+    port, own = free_port(), free_port()
+    targets = [{"address": "127.0.0.1", "port": one, "weight": 7}, {"address": "127.0.0.1", "port": two}]
+    shop = {"domain": "f.example.com", "default": True, "health_check": {"interval": "2500ms"}, "targets": targets}
+    front = {"port": own, "protocol": "http", "address": "127.0.0.1", "rules": [shop], "limits": {"body_bytes": "1MiB"}}
+    document = {
+        "load_balancers": [{"listeners": [front], "labels": {"off": "on", "a": "0443"}}],
+        "store": {"url": f"sqlite:///{tmp_path / 'shared.db'}"},
+    }
+    with WritingNode(tmp_path, document) as node:
+        limit = {"rate_limits": [{"rate": "6000/m", "key": "all"}]}
+        node.write(balancer("shop"), listener(port, **limit), rule(), target(three))
+        node.write({"override": f"lb-1/http-{own} f.example.com/ 127.0.0.1:{one}", "weight": 0, "file_weight": 7})
+        exported = tmp_path / "exported.yaml"
+        asked = run_clb("export", "--config", str(node.file), "--output", str(exported))
+        assert asked.returncode == 0, asked.stderr
+        written = exported.read_text()
+        assert "shared.db" in written  # The command put it in.
+        assert "stored: lb-aaaaaa00" in written
+        checked = run_clb("check", "--config", str(exported))
+        assert checked.returncode == 0, checked.stderr
+        exported.rename(node.file)
+        planned = run_clb("reload", "--plan", "--config", str(node.file))
+        assert planned.returncode == 0, planned.stderr
+        assert "nothing changes" in planned.stdout
+        reload(node)
+        assert node.answers(port) == {(200, "three")}
+        assert {body for _, body in node.answers(own, "f.example.com")} == {"two"}
+        # A copy that is not what the store has any more is an error that says so, and nothing changes.
+        node.write(target(two))
+        stale = run_clb("check", "--config", str(node.file))
+        assert stale.returncode == 1
+        assert "this copy is not what the store has" in stale.stderr
+        assert "export again" in stale.stderr
+
+
+def run_clb(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from clb.cli.main import main; main()", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_what_others_write_is_taken_up(tmp_path, real_servers):
