@@ -18,6 +18,7 @@ from clb.certificates.upload import Finding, Sound, Upload, judge
 from clb.control.certificate_catalog import Catalog
 from clb.control.certificate_faults import (
     bound,
+    declared_in_file,
     judged_unsound,
     keyring_unusable,
     name_taken,
@@ -26,7 +27,6 @@ from clb.control.certificate_faults import (
     owned_by_file,
     previous_needs_force,
     renaming_breaks_file,
-    type_differs,
 )
 from clb.control.certificate_uses import Use, renamed
 from clb.store.inventory import CERTIFICATE_PREFIX, Certificate, Inventory, Material, Write, new_id
@@ -110,13 +110,15 @@ def rename(catalog: Catalog, certificate: Certificate, name: str, now: datetime)
 
 
 def remove(catalog: Catalog, certificate: Certificate) -> Outcome:
-    """Remove one that no listener uses.
+    """Remove one that no listener uses and no file refers to.
 
     Raises:
         ApiFault: some do; they are named.
     """
     if uses := catalog.used_by(certificate):
         raise bound(certificate.name, uses)
+    if given := catalog.given.get(certificate.id):
+        raise declared_in_file(certificate.name, given)
     return Outcome(Write(removed_certificates=frozenset({certificate.id})), certificate, None)
 
 
@@ -124,10 +126,8 @@ def swap(catalog: Catalog, certificate: Certificate, given: Upload, sealing: Sea
     """Put another generation in its place, on every listener that uses it.
 
     Raises:
-        ApiFault: it is not sound, or of the other type, or there is no keyring.
+        ApiFault: it is not sound, or there is no keyring.
     """
-    if given.type != certificate.type:
-        raise type_differs(certificate.name, certificate.type)
     uses = catalog.used_by(certificate)
     domains = [domain for use in uses if len(use.shown) == 1 for domain in use.domains]
     sound, warnings = _judged(catalog, given, now, domains)

@@ -47,15 +47,16 @@ def bound(name: str, uses: Iterable[Use]) -> ApiFault:
     return ApiFault(409, "certificate_bound", message, lines)
 
 
+def declared_in_file(name: str, given: Iterable[str]) -> ApiFault:
+    """The file refers to it by its id; without it the next load would fail."""
+    message = f'the configuration file declares certificate "{name}" (stored: ...); remove it there and run clb reload'
+    return ApiFault(409, "named_by_file", message, [f"certificates.{each}" for each in given])
+
+
 def renaming_breaks_file(name: str, uses: Iterable[Use]) -> ApiFault:
     """A reference in the file cannot follow."""
     message = f'the configuration file refers to certificate "{name}" by this name; change it there first'
     return ApiFault(409, "named_by_file", message, [use.where for use in uses])
-
-
-def type_differs(name: str, kind: str) -> ApiFault:
-    """A replacement is of the same type."""
-    return ApiFault(422, "type_differs", f'certificate "{name}" is of type {kind}; replace it by one of that type')
 
 
 def nothing_to_roll_back_to(name: str) -> ApiFault:

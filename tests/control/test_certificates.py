@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from certificate_desk import Desk, authority, good
 from certificate_lab import ec_key, pem, rsa_key
+from control_lab import outline
 
 from clb.certificates.keyring import Keyring, new_secret
 from clb.store.inventory import Role
@@ -484,3 +487,52 @@ def test_a_damaged_record_is_shown_as_such_and_can_be_replaced(desk, damage):
     assert (told["shop"]["state"], told["shop"]["quarantined"]) == (None, "its stored text is damaged")
     assert desk.ask("GET", f"{PATH}/{made['id']}").status_code == 200
     assert desk.ask("POST", f"{PATH}/{made['id']}/replace", OTHER, if_match="*").status_code == 200
+
+
+# --- stored ones that the file gives a name ---
+
+
+@pytest.fixture
+def aliased(desk):
+    """The file calls it `alias`, and a listener of the file shows it."""
+    from dataclasses import replace
+
+    from clb.service.bundle import CertificateFacts
+
+    made = desk.upload("shop")
+    site = copy.deepcopy(SITE)
+    site["certificates"]["alias"] = {"type": "server", "stored": made["id"]}
+    site["load_balancers"][0]["listeners"][0]["certificate"] = "alias"
+    found = outline(site)
+    assert all(isinstance(facts, CertificateFacts) for facts in found.certificates.values())
+    desk.node.outline = replace(found, aliases=frozenset({"alias"}))
+    return made
+
+
+def test_an_alias_is_no_certificate_of_its_own(desk, aliased):
+    told = desk.ask("GET", PATH).json()["certificates"]
+    assert [each["name"] for each in told] == ["file-ca", "from-file", "shop"]
+    uses = desk.ask("GET", f"{PATH}/{aliased['id']}/where").json()["uses"]
+    assert [(use["load_balancer"], use["owner"]) for use in uses] == [("of-file", "file")]
+
+
+def test_an_alias_does_not_mind_another_name(desk, aliased):
+    where = f"{PATH}/{aliased['id']}"
+    assert desk.ask("PATCH", where, {"name": "web"}, if_match="*").status_code == 200
+
+
+def test_a_swap_is_rehearsed_on_listeners_of_the_file(desk, aliased):
+    response = desk.ask("POST", f"{PATH}/{aliased['id']}/replace", good(rsa_key()), if_match="*")
+    assert code(response) == (409, "rehearsal_failed")
+    assert "listener of-file/https" in response.text
+
+
+def test_what_the_file_declares_is_not_removed(desk, aliased):
+    from dataclasses import replace
+
+    config = desk.node.outline.config.model_copy(update={"load_balancers": ()})
+    assert code(desk.ask("DELETE", f"{PATH}/{aliased['id']}", if_match="*")) == (409, "certificate_bound")
+    desk.node.outline = replace(desk.node.outline, config=config)
+    response = desk.ask("DELETE", f"{PATH}/{aliased['id']}", if_match="*")
+    assert code(response) == (409, "named_by_file")
+    assert "certificates.alias" in response.text
