@@ -44,6 +44,8 @@ class EventHistory:
         self._wall = wall
         self._events: deque[Event] = deque(maxlen=size)
         self._last = 0
+        self.on_event: Callable[[Event], None] = lambda _: None
+        """Called with each event once it is remembered."""
 
     @property
     def last_number(self) -> int:
@@ -62,6 +64,7 @@ class EventHistory:
             {str(name): _plain(value) for name, value in list(details.items())[:MOST_DETAILS]},
         )
         self._events.append(event)
+        self.on_event(event)
         return event
 
     def add_message(self, message: Mapping[str, Any]) -> Event:

@@ -73,6 +73,8 @@ class Webhook:
         self._url: str | None = None
         self._secret: SecretStr | None = None
         self._waiting: deque[_Delivery] = deque()
+        self._is_dropping = False
+        """Told once until all is delivered."""
         self._something = asyncio.Event()
 
     def configure(self, url: str | None, secret: SecretStr | None) -> None:
@@ -94,7 +96,9 @@ class Webhook:
         if len(self._waiting) >= LONGEST_QUEUE:
             dropped = self._waiting.popleft()
             self.counts["dropped"] += 1
-            _logger.error("notice dropped, too many wait", extra=fields(kind=dropped.kind, delivery=dropped.id))
+            if not self._is_dropping:
+                _logger.error("notices dropped, too many wait", extra=fields(kind=dropped.kind, waiting=LONGEST_QUEUE))
+            self._is_dropping = True
         self._waiting.append(delivery)
         self._something.set()
 
@@ -109,6 +113,7 @@ class Webhook:
         """Deliver what waits, and what comes meanwhile."""
         while self._waiting:
             await self._deliver(self._waiting.popleft())
+        self._is_dropping = False
 
     async def _deliver(self, delivery: _Delivery) -> None:
         for attempt in range(1, ATTEMPTS + 1):

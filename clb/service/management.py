@@ -25,7 +25,7 @@ from clb.control.tokens import TokenBook
 from clb.observe.metrics import build_exposition
 from clb.service.admin_identity import configured, ensure
 from clb.service.admin_server import AdminServer, admin_context, renew_identity
-from clb.service.certificate_watch import CertificateWatch
+from clb.service.notifying import Notifying
 from clb.service.starts import ControlStart
 from clb.tls.contexts import Identity
 
@@ -42,7 +42,7 @@ class Management:
         self._configured = identity
         self._context: ssl.SSLContext | None = None
         self._renewal_due = 0.0
-        self._certificates = CertificateWatch(node, start.state_dir)
+        self._notifying = Notifying(node, start.state_dir)
         self.book = TokenBook(lambda: node.writer.inventory.tokens if node.writer is not None else {}, self._now)
         self._choose_certificate()
         self._door = AddressDoor(
@@ -71,13 +71,13 @@ class Management:
         if identity is not None:
             self._configured = identity
         self._choose_certificate()
-        self._certificates.follow()
+        self._notifying.follow()
         self._door.hosts = self._known_hosts()
         self._door.metrics_open = self._admin.metrics_open
 
     async def look_after(self) -> None:
-        """Bring records into the store, renew the certificate and tell of those that expire, until cancelled."""
-        await asyncio.gather(self._keep_records(), self._certificates.run())
+        """Bring records into the store, renew the certificate and tell of what needs a hand, until cancelled."""
+        await asyncio.gather(self._keep_records(), self._notifying.run())
 
     async def _keep_records(self) -> None:
         while True:
