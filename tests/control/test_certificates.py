@@ -10,6 +10,7 @@ from certificate_lab import ec_key, pem, rsa_key
 from control_lab import outline
 
 from clb.certificates.keyring import Keyring, new_secret
+from clb.control.writer import CannotServe, Problem
 from clb.store.inventory import Role
 
 SITE = {
@@ -536,3 +537,16 @@ def test_what_the_file_declares_is_not_removed(desk, aliased):
     response = desk.ask("DELETE", f"{PATH}/{aliased['id']}", if_match="*")
     assert code(response) == (409, "named_by_file")
     assert "certificates.alias" in response.text
+
+
+def test_what_no_worker_can_serve_is_refused_and_named(desk, monkeypatch):
+    made = desk.upload("shop")
+
+    async def apply(before, after, commit):
+        raise CannotServe([Problem("load balancer shop, listener https", "certificate", "its key is too small")])
+
+    monkeypatch.setattr(desk.node.writer._applier, "apply", apply)
+    response = desk.ask("POST", f"{PATH}/{made['id']}/replace", OTHER, if_match="*")
+    assert code(response) == (422, "refused")
+    assert "load balancer shop, listener https: certificate: its key is too small" in response.text
+    assert desk.inventory.certificates[made["id"]].generation == 1
