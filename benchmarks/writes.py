@@ -77,9 +77,10 @@ def certificate(number: int, keyring: Keyring) -> Certificate:
     )
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     id_ = f"cert-{number:012}"
+    chain = leaf.public_bytes(serialization.Encoding.PEM).decode()
     material = Material(
-        leaf.public_bytes(serialization.Encoding.PEM).decode(),
-        keyring.seal(pem, id_, 1),
+        chain,
+        keyring.seal(pem, id_, 1, chain),
         leaf.fingerprint(hashes.SHA256()).hex(),
         key_digest(key.public_key()),
         leaf.not_valid_before_utc,

@@ -66,6 +66,8 @@ def _of_file(config: Config) -> Iterator[Use]:
 
 def _of_listener(balancer: LoadBalancer, listener: Listener) -> Iterator[Use]:
     is_mutual = listener.ssl_mode == "mutual"
+    # Once for all certificates: there may be thousands of each.
+    domains = tuple(dict.fromkeys(rule.domain for rule in listener.rules))
     for purpose, name in _references(listener.certificate_names, listener.ca_certificate if is_mutual else None):
         yield Use(
             certificate=name,
@@ -79,7 +81,7 @@ def _of_listener(balancer: LoadBalancer, listener: Listener) -> Iterator[Use]:
             policy=listener.tls_policy,
             verify=listener.verify_client if is_mutual else "off",
             shown=listener.certificate_names,
-            domains=tuple(dict.fromkeys(rule.domain for rule in listener.rules)),
+            domains=domains,
             has_revocations=listener.crl is not None,
         )
 
@@ -96,6 +98,7 @@ def _of_entry(inventory: Inventory, balancer: Entry, listener: Entry) -> Iterato
     shown = shown_names(document)
     is_mutual = document.get("ssl_mode") == "mutual"
     rules = [each.document for each in inventory.of_parent(listener.id)]
+    domains = tuple(dict.fromkeys(str(rule["domain"]) for rule in rules if "domain" in rule))
     for purpose, name in _references(shown, document.get("ca_certificate")):
         yield Use(
             certificate=name,
@@ -109,7 +112,7 @@ def _of_entry(inventory: Inventory, balancer: Entry, listener: Entry) -> Iterato
             policy=str(document.get("tls_policy", "documented")),
             verify=_verify(document.get("verify_client", "required")) if is_mutual else "off",
             shown=shown,
-            domains=tuple(dict.fromkeys(str(rule["domain"]) for rule in rules if "domain" in rule)),
+            domains=domains,
             has_revocations=document.get("crl") is not None,
         )
 

@@ -82,7 +82,9 @@ class Notices:
         due = 0.0
         while True:
             writer, now = self._node.writer, asyncio.get_running_loop().time()
-            present = (self._node.outline, writer.inventory if writer is not None else None)
+            # Not the whole outline and inventory: a write of a target has nothing to do with certificates.
+            stored = writer.inventory.certificates if writer is not None else None
+            present = (self._node.outline.certificates, stored)
             if now >= due or seen is None or any(old is not new for old, new in zip(seen, present, strict=True)):
                 seen, due = present, now + EVERY_S
                 await self._try_to_look()

@@ -29,7 +29,7 @@ from clb.service.bundle import Keys, Outline
 from clb.service.contexts import ContextBuilder, ContextChange
 from clb.service.draining import Draining
 from clb.service.rule_building import KnownCandidates, ListenerSide, RuleBuilder, RuleChange
-from clb.service.steps import let_go
+from clb.service.steps import at_once, let_go
 from clb.service.surroundings import Surroundings
 
 _RULES_IN_A_STEP = 10
@@ -104,6 +104,16 @@ class Assembly:
         """Where each listener's number stands; listeners that are waited for among them."""
 
     # --- prepare ---
+
+    def start(self, outline: Outline, keys: Keys) -> None:
+        """Serve what the loader has tried, or what serves already; nobody waits for a turn of the loop.
+
+        Raises:
+            ContextFault, ValueError: see `prepare`.
+        """
+        self._contexts.are_tried = True
+        at_once(self.activate(at_once(self.prepare(outline, keys))))
+        self._contexts.are_tried = False
 
     def prepare(self, outline: Outline, keys: Keys) -> Generator[None, None, Change]:
         """Build what is new.

@@ -36,6 +36,8 @@ class ContextBuilder:
 
     def __init__(self, bases: Sequence[ssl.SSLContext]) -> None:
         self._bases = bases
+        self.are_tried = False
+        """Whether the loader has tried the certificates that are prepared now."""
 
     def prepare(
         self, side: ListenerSide, current: ListenerContexts | None, outline: Outline, keys: Keys
@@ -65,7 +67,7 @@ class ContextBuilder:
         contexts = ListenerContexts(policy, (), verify, authority, revocations, base)
         if current is not None:
             contexts.counts = current.counts
-        return ContextChange(contexts, (yield from contexts.prepare(identities)))
+        return ContextChange(contexts, (yield from contexts.prepare(identities, are_tried=self.are_tried)))
 
     def _base(self, key: str, outline: Outline) -> ssl.SSLContext | None:
         place = outline.bases.get(key)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clb.config.diff import plan
-from clb.config.models import Config
+from clb.config.models import Config, Listener
 from clb.metering.cells import Rows, TableFull
 from clb.service.bases import Bases
 from clb.service.bundle import CertificateFacts, Keys, Outline, StoredCertificate
@@ -28,7 +29,7 @@ from clb.service.outline_parts import contents, served_listeners, session_finger
 from clb.service.processors import usable_processors
 from clb.service.row_keys import row_keys
 from clb.service.stored_certificates import facts_of, identity_of
-from clb.tls.contexts import ContextFault, Identity, ListenerContexts, Verify
+from clb.tls.contexts import ContextFault, Identity, ListenerContexts, try_identities
 from clb.tls.policy import POLICIES
 
 _NICENESS = 10
@@ -88,9 +89,9 @@ class _State:
         return cls(whole.merged.config, whole.facts, authorities, materials.revocations, own, stored)
 
     @property
-    def identities(self) -> dict[str, Identity]:
+    def identities(self) -> ChainMap[str, Identity]:
         """All of them."""
-        return {**self.own, **self.stored}
+        return ChainMap(self.own, self.stored)
 
 
 def _refuse(channel: Channel, kind: str, whole: Whole, faults: list[str]) -> None:
@@ -175,21 +176,32 @@ def _node(config: Config) -> Message:
 
 
 def _tls_faults(state: _State) -> Iterator[str]:
-    """Build every context once: what OpenSSL refuses is known before any process is asked to serve it."""
-    identities = state.identities
+    """Try every certificate once: what OpenSSL refuses is known before any process is asked to serve it."""
+    tried: set[tuple[str, str]] = set()
     for key, balancer, listener in served_listeners(state.config):
         if listener.protocol != "https":
             continue
-        verify: Verify = "off"
-        authority = None
-        if listener.ssl_mode == "mutual" and listener.ca_certificate is not None:
-            verify, authority = listener.verify_client, state.authorities[listener.ca_certificate]
-        shown = [identities[name] for name in listener.certificate_names]
         revocations = state.revocations.get((balancer.name, listener.name))
         try:
-            ListenerContexts(POLICIES[listener.tls_policy], shown, verify, authority, revocations)
+            faults = _faults_of(listener, state, revocations, tried)
         except (ContextFault, OSError) as fault:
-            yield f"listener {key}: {fault}"
+            faults = [str(fault)]
+        yield from (f"listener {key}: {fault}" for fault in faults)
+
+
+def _faults_of(listener: Listener, state: _State, revocations: bytes | None, tried: set[tuple[str, str]]) -> list[str]:
+    policy = POLICIES[listener.tls_policy]
+    fresh = [name for name in listener.certificate_names if (listener.tls_policy, name) not in tried]
+    identities = state.identities
+    faults = [str(fault) for fault in try_identities(policy, (identities[name] for name in fresh))]
+    if faults:
+        return faults
+    tried.update((listener.tls_policy, name) for name in fresh)
+    if listener.ssl_mode == "mutual" and listener.ca_certificate is not None:
+        shown = [identities[listener.certificate_names[0]]]
+        authority = state.authorities[listener.ca_certificate]
+        ListenerContexts(policy, shown, listener.verify_client, authority, revocations)
+    return []
 
 
 def _fingerprints(state: _State) -> dict[str, str]:

@@ -38,7 +38,7 @@ from clb.service.channel_loop import LoopChannel
 from clb.service.health_view import HealthView
 from clb.service.renewal import Renewal
 from clb.service.starts import WorkerStart
-from clb.service.steps import at_once, in_steps
+from clb.service.steps import in_steps
 from clb.service.surroundings import Surroundings
 from clb.tls.contexts import ContextFault
 from clb.tls.sni_errors import install_sni_error_hook
@@ -104,7 +104,7 @@ class Worker:
         """None: all of them."""
         self._surroundings = self._surround(outline, share)
         self._assembly = Assembly(self._surroundings, start.bases)
-        at_once(self._assembly.activate(at_once(self._assembly.prepare(outline, keys))))
+        self._assembly.start(outline, keys)
         self._surroundings.ledgers.make_room()
         self._renewal = Renewal(self._assembly, self._surroundings, self._health, reader, outline, keys, self._send)
         self._sweep = Sweep(loop, (self._look_at_node, self._health.sweep, self._assembly.sweep, self._flush))

@@ -13,7 +13,7 @@ level (OpenSSL keeps the level beside the certificate), so both are given the ci
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,10 +74,25 @@ class SniCounts:
     """The client asked for a name that no certificate covers."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Entry:
-    context: ssl.SSLContext
-    identities: tuple[Identity, ...]
+    """What is served for some names; its context is built now, or by the first client who needs it."""
+
+    __slots__ = ("_build", "_context", "identities")
+
+    def __init__(
+        self, identities: tuple[Identity, ...], build: Callable[[tuple[Identity, ...]], ssl.SSLContext]
+    ) -> None:
+        self.identities = identities
+        self._build = build
+        self._context: ssl.SSLContext | None = None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Raises ContextFault if OpenSSL refuses it, which was tried before where it is built late."""
+        context = self._context
+        if context is None:
+            context = self._context = self._build(self.identities)
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +159,13 @@ class ListenerContexts:
                 self.install(stop.value)
                 return
 
-    def prepare(self, identities: Sequence[Identity]) -> Generator[None, None, PreparedCertificates]:
+    def prepare(
+        self, identities: Sequence[Identity], *, are_tried: bool = False
+    ) -> Generator[None, None, PreparedCertificates]:
         """Make ready to serve these, one certificate at a step; ContextFault if one is unusable.
 
-        What did not change keeps its context: replacing one certificate of a thousand builds one.
+        What did not change keeps its context: replacing one certificate of a thousand builds one. Of those that were
+        tried (`try_identities`) only the default is built: a start with a thousand need not wait for a second.
         """
         if not identities:
             raise ValueError("a listener needs a certificate")
@@ -157,8 +175,10 @@ class ListenerContexts:
         for group in dict.fromkeys([default, *groups.values()]):
             entry = self._entries.get(group)
             if entry is None:
-                entry = self._build_entry(group)
-                yield
+                entry = _Entry(group, self._build_context)
+                if not are_tried or group is default:
+                    entry.context  # noqa: B018 - it is built
+                    yield
             entries[group] = entry
         return PreparedCertificates(tuple(identities), name_table(groups, entries, entries[default]), entries)
 
@@ -207,7 +227,7 @@ class ListenerContexts:
         context.sni_callback = self._swap
         context.sslobject_class = ServerSide
 
-    def _build_entry(self, group: tuple[Identity, ...]) -> _Entry:
+    def _build_context(self, group: tuple[Identity, ...]) -> ssl.SSLContext:
         context = _new_context(self.policy)
         context.set_alpn_protocols(ALPN_PROTOCOLS)
         with memory_file(FFDHE2048_PEM) as path:
@@ -218,12 +238,22 @@ class ListenerContexts:
             _load_trusted(context, "ca_certificate", self._ca_pem)
         if self._crl_pem is not None:
             _load_trusted(context, "crl", self._crl_pem)
-        return _Entry(context, group)
+        return context
 
 
 def bare_context() -> ssl.SSLContext:
     """Return what a base begins as. Its ticket keys are drawn here and never change."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
+def try_identities(policy: Policy, identities: Iterable[Identity]) -> Iterator[ContextFault]:
+    """What OpenSSL has against certificates under a policy, without a context for each of them."""
+    context = _new_context(policy)
+    for identity in identities:
+        try:
+            _load_identity(context, identity)
+        except ContextFault as fault:
+            yield fault
 
 
 def _new_context(policy: Policy) -> ssl.SSLContext:

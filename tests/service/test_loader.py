@@ -107,7 +107,7 @@ def test_what_openssl_refuses_is_known_before_any_worker_is_asked(load, monkeypa
     def refuse(*_, **__):
         raise OSError("no more descriptors")
 
-    monkeypatch.setattr("clb.service.loader.ListenerContexts", refuse)
+    monkeypatch.setattr("clb.service.loader.try_identities", refuse)
     refused = load()
     assert isinstance(refused, NotLoaded)
     assert (refused.kind, refused.text) == ("tls", "listener lb/https: no more descriptors")

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from tls_lab import VERSIONS, Authority, Issued, client_context, client_hello, connect, ec_key, feed, rsa_key
 
-from clb.tls.contexts import ContextFault, Identity, ListenerContexts, bare_context
+from clb.tls.contexts import ContextFault, Identity, ListenerContexts, bare_context, try_identities
 from clb.tls.policy import POLICIES
 
 ROOT = Authority(key=rsa_key(2048, 1))
@@ -311,3 +311,31 @@ def test_what_makes_a_base_another(policy, verify, ca, crl, same):
 def test_what_is_not_used_makes_no_difference():
     contexts = ListenerContexts(DOCUMENTED, [RSA.identity("a.example.com")], "off", ROOT.pem)
     assert contexts.is_for(DOCUMENTED, "off", None, CRL)
+
+
+def finished(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+def test_what_was_tried_is_built_by_the_first_client_who_needs_it(monkeypatch):
+    built = []
+    build = ListenerContexts._build_context
+    monkeypatch.setattr(ListenerContexts, "_build_context", lambda *args: built.append(args[1]) or build(*args))
+    contexts = ListenerContexts(DOCUMENTED)
+    identities = [RSA.identity("rsa.example.com"), ECDSA.identity("ecdsa.example.com"), OTHER.identity("x.example.com")]
+    contexts.install(finished(contexts.prepare(identities, are_tried=True)))
+    assert built == [(identities[0],)]
+    for _ in range(2):
+        assert served(contexts, "ecdsa.example.com") == ECDSA.der
+    assert built == [(identities[0],), (identities[1],)]
+
+
+def test_certificates_are_tried_without_a_context_for_each():
+    weak = ROOT.issue("weak", key=rsa_key(1024, 7)).identity("weak.example.com")
+    good = RSA.identity("good.example.com")
+    assert [fault.identity for fault in try_identities(POLICIES["modern"], [good, weak, good])] == [weak]
+    assert list(try_identities(POLICIES["modern"], [good])) == []
