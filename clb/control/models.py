@@ -48,6 +48,8 @@ class Readiness(Answer):
     ready: bool
     reasons: list[str] = []
     """Why not; empty when ready."""
+    notes: list[str] = []
+    """What is wrong and does not stand in the way of traffic, such as a store that is away."""
 
 
 # --- status ---

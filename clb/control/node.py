@@ -186,7 +186,7 @@ class Node:
     store_fault: str | None = None
     """Why the store cannot be reached; None while it can."""
     store_behind: str | None = None
-    """Why what the store has is not in service here, as of the last attempt that failed."""
+    """Why what the store has is not in service here; None while it is."""
     writer: Writer | None = None
     """What all changes through the API go by; None until it is known what the store has."""
     admin_tls: AdminTls | None = None
@@ -247,6 +247,15 @@ class Node:
         elif not self.workers_ready:
             reasons.append("no worker is ready")
         return reasons
+
+    def notes(self) -> list[str]:
+        """What is wrong though traffic may be sent here; events and log say more, since anybody may read these."""
+        notes = []
+        if self.store_fault is not None:
+            notes.append("the store is away, nothing can be written")
+        if self.store_behind is not None:
+            notes.append("what the store has is not in service")
+        return notes
 
     # --- targets in the cells ---
 

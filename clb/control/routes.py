@@ -70,7 +70,7 @@ def _add_probes(router: APIRouter, node: Node) -> None:
         """Tell whether traffic may be sent to this node."""
         reasons = node.not_ready_because()
         response.status_code = 503 if reasons else 200
-        return Readiness(ready=not reasons, reasons=reasons)
+        return Readiness(ready=not reasons, reasons=reasons, notes=node.notes())
 
 
 def _add_metrics(router: APIRouter, exposition: Exposition) -> None:

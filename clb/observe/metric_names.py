@@ -49,6 +49,10 @@ METRICS: dict[str, MetricName] = {
     "clb_process_cpu_seconds_total": _counter("CPU time of the process, user and system.", "process"),
     "clb_process_resident_bytes": _gauge("Memory that the process holds; shared pages count in each.", "process"),
     "clb_process_open_descriptors": _gauge("Open descriptors of the process.", "process"),
+    # The store.
+    "clb_store_up": _gauge("1 while the store of the management API answers; traffic goes on without it."),
+    "clb_store_in_service": _gauge("1 while what the store is known to have is what this node serves."),
+    "clb_store_revision": _gauge("Revision of the store as of the last write or look."),
     # Certificates.
     "clb_certificate_expiry_seconds": _gauge(
         "Time until the certificate expires; negative once it has.", "certificate", "domain"

@@ -176,6 +176,10 @@ def _add_node(series: _Series, node: Node) -> None:
     series.count("clb_reloads_total", ("ok",), node.reloads[True])
     series.count("clb_reloads_total", ("failed",), node.reloads[False])
     series.gauge("clb_event_loop_lag_seconds", ("control",), node.loop_lag_s)
+    series.gauge("clb_store_up", (), node.store_fault is None)
+    series.gauge("clb_store_in_service", (), node.store_behind is None)
+    if node.writer is not None:
+        series.gauge("clb_store_revision", (), node.writer.inventory.revision)
 
 
 def _add_processes(series: _Series, node: Node, usage: Callable[[int], Usage | None]) -> None:

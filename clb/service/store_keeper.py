@@ -186,6 +186,8 @@ class StoreKeeper:
             self._tell_behind(str(fault))
             return False
         self._is_behind = self._applier.is_behind
+        if not self._is_behind:
+            self._node.store_behind = None
         collector.settle()  # What was read stays, and searches of it would hold up every write.
         return not self._is_behind
 

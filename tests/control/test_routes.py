@@ -13,7 +13,7 @@ from clb.metering.counters import Traffic
 
 def test_healthz_and_readyz(lab):
     assert lab.get("/healthz") == {"status": "ok"}
-    assert lab.get("/readyz") == {"ready": True, "reasons": []}
+    assert lab.get("/readyz") == {"ready": True, "reasons": [], "notes": []}
 
 
 def drain(lab: Lab) -> None:
@@ -40,7 +40,7 @@ def test_not_ready(lab, change, reason):
     change(lab)
     response = lab.request("GET", "/readyz")
     assert response.status_code == 503
-    assert response.json() == {"ready": False, "reasons": [reason]}
+    assert response.json() == {"ready": False, "reasons": [reason], "notes": []}
 
 
 # --- status ---
@@ -267,3 +267,13 @@ def test_the_document_names_every_route(lab):
         "/healthz", "/readyz", "/metrics", "/v1/status", "/v1/events", "/v1/reload", "/v1/explain",
     }  # fmt: skip
     assert lab.request("GET", "/docs").status_code == 404
+
+
+def test_a_store_that_is_away_does_not_stop_traffic(lab):
+    lab.node.store_fault = "connection to db.example.com refused"
+    lab.node.store_behind = "port 443 is taken"
+    notes = ["the store is away, nothing can be written", "what the store has is not in service"]
+    assert lab.get("/readyz") == {"ready": True, "reasons": [], "notes": notes}
+    metrics = lab.request("GET", "/metrics").text
+    assert "\nclb_store_up 0.0\n" in metrics
+    assert "\nclb_store_in_service 0.0\n" in metrics
