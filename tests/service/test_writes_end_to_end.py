@@ -90,6 +90,12 @@ def test_all_that_is_written_is_served_by_every_worker(tmp_path, real_servers):
         assert node.revision() == revision
         assert node.answers(port) == {(200, "one")}
 
+        # Many writes become one whole again, and it is the same.
+        for number in range(80):
+            node.write(target(two, weight=number % 7), target(one, weight=number % 5))
+        node.write(removed(target(two)), target(one))
+        node.wait_until(lambda: len(memory_files(node.process.pid)) < 60)
+
         # A worker that starts later has all of it, and so has the program after this one.
         for pid in node.children("worker serves", "worker"):
             node_kill(pid)
@@ -103,6 +109,11 @@ def test_all_that_is_written_is_served_by_every_worker(tmp_path, real_servers):
         with pytest.raises(ConnectionRefusedError):
             node.ask(port)
         assert node.answers(own, "f.example.com") == {(200, "three")}
+
+
+def memory_files(pid: int) -> list[str]:
+    links = [os.path.realpath(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd")]
+    return [each for each in links if "memfd:clb-records" in each]
 
 
 def test_an_export_is_taken_and_changes_nothing(tmp_path, real_servers):
