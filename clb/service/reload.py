@@ -14,9 +14,10 @@ commit have happened all the same, whoever follows the store brings the differen
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from clb.observe.logging import fields
@@ -97,6 +98,7 @@ class Reloader:
         self._watch: FileWatch | None = None
         self._is_reloading = False
         self._whole: WholeJob | None = None
+        self._whole_waiting: Whole | None = None
         self._deciding: Decision | None = None
         self._decision_timer: Timer | None = None
         self.on_idle: Callable[[], None] = lambda: None
@@ -149,9 +151,24 @@ class Reloader:
 
     def _take_whole(self, whole: Whole | None) -> None:
         self._whole = None
+        if whole is None:
+            return
+        if self.is_busy:
+            # What is on its way to the workers has files of its own: not under its feet.
+            self._whole_waiting = replace(whole, outline=os.dup(whole.outline), keys=os.dup(whole.keys))
+        else:
+            self._put_whole(whole)
+
+    def _put_waiting_whole(self) -> None:
+        whole, self._whole_waiting = self._whole_waiting, None
+        if whole is not None:
+            self._put_whole(whole)
+            close_files(*whole.files)
+
+    def _put_whole(self, whole: Whole) -> None:
         active = self._node.active
         # A load has a generation of its own. What was written meanwhile stays beside the whole.
-        if whole is None or active is None or (active.loaded_as, active.generation) != whole.made_of:
+        if active is None or (active.loaded_as, active.generation) != whole.made_of:
             return
         loaded = active.with_whole(whole)
         if self._crew.change is not None:
@@ -227,6 +244,8 @@ class Reloader:
         running, self._running = self._running, []
         for done in running:
             done(outcome)
+        if not self.is_busy:
+            self._put_waiting_whole()
         if not self._waiting and self._is_reloading:
             self._is_reloading = False
             self.on_idle()
