@@ -99,7 +99,7 @@ def read_dump(data: bytes) -> Dump:
         if foot != whole:
             raise DumpFault("it is cut off or was changed: its checksum is another")
         return _put_together(head["revision"], records)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, rows.RecordDamaged) as error:
         raise DumpFault("it is cut off, or clb did not write it") from error
 
 

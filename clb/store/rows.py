@@ -1,6 +1,6 @@
 """Rows of the tables to values of the inventory, and back.
 
-Owns:      which column is which field.
+Owns:      which column is which field, and which record is not what was written.
 Elsewhere: the tables (tables.py); the values (inventory.py).
 Pure:      rows and values in, values and rows out.
 """
@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from clb.store.interface import StoreAway
 from clb.store.inventory import (
     AuditRecord,
     Certificate,
@@ -31,6 +32,13 @@ _LOST = Material("", None, "", "", LONG_AGO, LONG_AGO)
 """Where a number is damaged the others must be read all the same; this one opens for nobody."""
 
 
+class RecordDamaged(StoreAway):
+    """A record is not what was written. Without it the whole would be another, so none of it can be read."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the record of {what} is damaged")
+
+
 def entry_row(entry: Entry) -> dict[str, Any]:
     """As it is stored."""
     return {
@@ -47,14 +55,23 @@ def entry_row(entry: Entry) -> dict[str, Any]:
 
 
 def entry_of(row: Row) -> Entry:
-    """As it was stored."""
+    """As it was stored.
+
+    Raises:
+        RecordDamaged: it is not.
+    """
+    what = f"{row['kind']} {row['id']}"
+    try:
+        kind = Kind(row["kind"])
+    except ValueError as error:
+        raise RecordDamaged(what) from error
     return Entry(
         id=row["id"],
-        kind=Kind(row["kind"]),
+        kind=kind,
         parent=row["parent"],
         position=row["position"],
         key=row["key"],
-        document=json.loads(row["document"]),
+        document=_mapping(row["document"], what),
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -170,9 +187,17 @@ def token_row(token: Token) -> dict[str, Any]:
 
 
 def token_of(row: Row) -> Token:
-    """As it was stored."""
+    """As it was stored.
+
+    Raises:
+        RecordDamaged: it is not.
+    """
     fields = {name: row[name] for name in Token.__dataclass_fields__}
-    return Token(**{**fields, "role": Role(row["role"]), "digest": bytes(row["digest"])})
+    try:
+        role = Role(row["role"])
+    except ValueError as error:
+        raise RecordDamaged(f"token {row['id']}") from error
+    return Token(**{**fields, "role": role, "digest": bytes(row["digest"])})
 
 
 def audit_row(record: AuditRecord) -> dict[str, Any]:
@@ -190,14 +215,19 @@ def audit_row(record: AuditRecord) -> dict[str, Any]:
 
 
 def audit_of(row: Row) -> AuditRecord:
-    """As it was stored."""
+    """As it was stored.
+
+    Raises:
+        RecordDamaged: it is not.
+    """
+    what = f"what was done at {row['at']}"
     return AuditRecord(
         at=row["at"],
         actor=row["actor"],
         action=row["action"],
         subject=row["subject"],
-        before=None if row["before"] is None else json.loads(row["before"]),
-        after=None if row["after"] is None else json.loads(row["after"]),
+        before=None if row["before"] is None else _mapping(row["before"], what),
+        after=None if row["after"] is None else _mapping(row["after"], what),
         request_id=row["request_id"],
         outcome=row["outcome"],
     )
@@ -216,10 +246,24 @@ def replay_row(replay: Replay) -> dict[str, Any]:
 
 
 def replay_of(row: Row) -> Replay:
-    """As it was stored."""
+    """As it was stored.
+
+    Raises:
+        RecordDamaged: it is not.
+    """
     fields = {name: row[name] for name in Replay.__dataclass_fields__}
-    return Replay(**{**fields, "headers": json.loads(row["headers"])})
+    return Replay(**{**fields, "headers": _mapping(row["headers"], "an answer to a repeated request")})
 
 
 def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _mapping(text: str, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise RecordDamaged(what) from error
+    if not isinstance(found, dict):
+        raise RecordDamaged(what)
+    return found

@@ -1,13 +1,20 @@
-"""One flipped bit in a record of a certificate: everything else is read as it was, whatever becomes of that one."""
+"""One flipped bit in a record of a certificate: everything else is read as it was, whatever becomes of that one.
+
+A damaged record of what certificates are bound to says its name instead: without it the whole would be another.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
-from samples import certificate, entry, material, token
+from samples import audit, certificate, entry, material, replay, token
+from sqlalchemy import text
 
-from clb.store.database import prepare_store
+from clb.store.database import Database, prepare_store
+from clb.store.interface import StoreAway
 from clb.store.inventory import Write
 
 COLUMNS = {
@@ -58,3 +65,27 @@ def test_all_others_are_read(path, tmp_path, column, table):
         assert found.tokens == {"tok-t": token("t")}
         assert len(found.certificates) == 2
     database.close()
+
+
+SPOILED = {  # case: (what is done to the store, what is asked of it, what is said)
+    "document": ("UPDATE entries SET document = '{\"na'", Database.read, "load_balancer shop is damaged"),
+    "no_mapping": ("UPDATE entries SET document = '[]'", Database.read, "load_balancer shop is damaged"),
+    "kind": ("UPDATE entries SET kind = 'ruin', parent = id", Database.read, "ruin shop is damaged"),
+    "role": ("UPDATE tokens SET role = 'admim'", Database.read, "token tok-t is damaged"),
+    "audit": ("UPDATE audit SET after = '{'", lambda store: store.audit(0, 1), "what was done at .* is damaged"),
+    "replay": ("UPDATE replays SET headers = '{'", lambda store: store.replay("a"), "repeated request is damaged"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "ask", "said"), SPOILED.values(), ids=SPOILED)
+def test_a_damaged_record_says_its_name(store: Database, spoil: str, ask: Callable[[Database], object], said: str):
+    at = datetime.now(UTC)
+    write = Write(entries=(entry("shop"),), tokens=(token("t"),), audit=(audit(),), replay=replay("a", created_at=at))
+    store.commit(write, 0)
+    with store.engine.begin() as connection:
+        connection.execute(text(spoil))
+    with pytest.raises(StoreAway, match=said):
+        ask(store)
+    # It is mended by writing it once more.
+    assert store.commit(Write(entries=(entry("shop"),), tokens=(token("t"),)), 1) == 2
+    assert store.read().entries == {"shop": entry("shop")}
