@@ -1,7 +1,7 @@
 """`clb store`: look after the database of what was made through the API.
 
 Owns:      the commands, what they print, their exit statuses.
-Elsewhere: the work (store/backup.py, store/migration.py). docs/store.md tells when to use which.
+Elsewhere: the work (store/backup.py, store/checkup.py, store/migration.py). docs/store.md tells when to use which.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,12 @@ from clb.service.start_error import StartError
 from clb.service.state import lock_state_dir, prepare_state_dir
 from clb.store.backup import Contents, back_up, read_backup
 from clb.store.backup import restore as put_back
+from clb.store.checkup import check_up, demand_schema
 from clb.store.database import Database, open_store, prepare_store
 from clb.store.dump import Dump, DumpFault
+from clb.store.engine import store_url
 from clb.store.interface import StoreFault
+from clb.store.inventory import AuditRecord
 
 EXIT_CONFIG = 1
 EXIT_REFUSED = 2
@@ -38,10 +42,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look after t
 
 @app.command()
 def check(config: ConfigFile, as_json: AsJson = False) -> None:
-    """Read all of the store; say what is in it."""
+    """Read all of the store, and look whether it fits together; say what is in it. clb may serve meanwhile."""
     with _refusals(), _opened(config) as store:
-        found = store.read()
-        _print(Contents.of(Dump(found, ())), as_json, "sound", without_audit=True)
+        _print(Contents.of(Dump(check_up(store), ())), as_json, "sound", without_audit=True)
 
 
 @app.command()
@@ -62,6 +65,7 @@ def backup(
 ) -> None:
     """Write all of the store to a file. clb may serve meanwhile. Keys in it stay sealed: keep the keyring elsewhere."""
     with _refusals(), _opened(config) as store:
+        demand_schema(store)
         _print(back_up(store, file), as_json, f"backed up to {file}")
 
 
@@ -78,24 +82,34 @@ def restore(
         prepare_state_dir(state_dir, None if owner is None else Credentials("", *owner))
         lock = lock_state_dir(state_dir)  # Nobody serves from it, or starts to.
         try:
-            store = prepare_store(url, state_dir, owner)
-            put_back(store, dump)
-            store.close()
+            with closing(prepare_store(url, state_dir, owner)) as store:
+                revision = put_back(store, dump, _restored(dump))
         finally:
             os.close(lock)
-        _print(Contents.of(dump), as_json, f"restored from {file}")
+        _print(replace(Contents.of(dump), revision=revision), as_json, f"restored from {file}")
+
+
+def _restored(dump: Dump) -> AuditRecord:
+    """For the audit log, of which whatever is younger than the backup goes."""
+    return AuditRecord(
+        at=datetime.now(UTC),
+        actor=f"uid:{os.getuid()} (command line)",
+        action="store.restore",
+        subject="store",
+        before=None,
+        after={"backup_revision": dump.inventory.revision},
+        request_id="",
+    )
 
 
 @contextmanager
 def _opened(config: Path) -> Iterator[Database]:
     state_dir, url, owner = _place(config)
-    if url is None and not (state_dir / "clb.db").exists():
-        raise StoreFault(f"there is no store in {state_dir} yet")
-    store = open_store(url, state_dir, owner)
-    try:
+    place = store_url(url, state_dir)
+    if place.get_backend_name() == "sqlite" and not Path(place.database or "").exists():
+        raise StoreFault(f"there is no store in {place.database} yet")
+    with closing(open_store(url, state_dir, owner)) as store:
         yield store
-    finally:
-        store.close()
 
 
 def _place(config: Path) -> tuple[Path, str | None, tuple[int, int] | None]:

@@ -7,13 +7,18 @@ Elsewhere: the format (dump.py); the command (cli/store.py). docs/store.md tells
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from clb.store.database import MOST_AUDIT_RECORDS, Database
 from clb.store.dump import Dump, DumpFault, dump_lines, read_dump
 from clb.store.inventory import AuditRecord
+
+_LEAP: Final = 1_000_000
+"""More writes than anybody makes between a backup and its return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +73,20 @@ def read_backup(path: Path) -> Dump:
         raise DumpFault(f"{path}: {fault}") from fault
 
 
-def restore(store: Database, dump: Dump) -> int:
+def restore(store: Database, dump: Dump, record: AuditRecord) -> int:
     """Put a backup in the place of all that is there, in one transaction; return the new revision.
 
-    It is higher than any that was there, so that every node that follows the store takes notice.
+    `record` says who did it. The revision is one that was never there, so that every node that follows the store
+    takes notice. One more than the backup's would not do: if the database itself was lost, a node may know just that
+    one, of a write behind the backup, and would overwrite what was restored by what it still has in memory. A part of
+    the leap is drawn by lot, for a backup that comes back twice.
 
     Raises:
         StoreAway, OutcomeUnknown: see there.
     """
-    return store.replace(dump.inventory, dump.audit)
+    inventory = dump.inventory
+    leap = _LEAP + secrets.randbelow(_LEAP)
+    return store.replace(replace(inventory, revision=inventory.revision + leap), (*dump.audit, record))
 
 
 def _audit(store: Database) -> Iterator[AuditRecord]:
