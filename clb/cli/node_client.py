@@ -218,7 +218,11 @@ def _why_not_there(error: Exception, where: str) -> str:
 
 
 def _refusal(answer: Any, status: int) -> NodeFault:
-    error = answer.get("error", {}) if isinstance(answer, dict) else {}
-    details = [str(line) for line in error.get("details", [])]
-    message = str(error.get("message", f"the node answers {status}"))
-    return NodeFault(message, details, EXIT_REFUSED, str(error.get("code", "")))
+    problem = answer if isinstance(answer, dict) else {}
+    details = [_line(error) for error in problem.get("errors", [])]
+    message = str(problem.get("detail", f"the node answers {status}"))
+    return NodeFault(message, details, EXIT_REFUSED, str(problem.get("code", "")))
+
+
+def _line(error: Any) -> str:
+    return ": ".join(str(error[name]) for name in ("where", "key", "message") if error.get(name))

@@ -23,6 +23,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 
+from clb.control.problems import ApiFault
 from clb.store.inventory import AuditRecord, Role
 
 ACTOR: Final = "clb.actor"
@@ -69,9 +70,6 @@ class _Requirement(SecurityBase):
         self.scheme_name = SECURITY_SCHEME
 
     async def __call__(self, request: Request) -> Actor:
-        # Here and not above, since the routes import this module.
-        from clb.control.routes import ApiFault
-
         actor = request.scope.get(ACTOR)
         # There is one behind every guard. Without a guard nobody may do anything.
         if not isinstance(actor, Actor):

@@ -8,7 +8,8 @@ Shell:     imported in the control process only; the others do without FastAPI's
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,20 +17,21 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from clb import __version__
-from clb.control.access import check_roles, show_roles
+from clb.control.access import REQUEST_ID, check_roles, show_roles
 from clb.control.audit_routes import build_audit_router
 from clb.control.certificates import certificate_routes
 from clb.control.export_route import export_routes
-from clb.control.guard import error_body
 from clb.control.keyring_routes import keyring_routes
 from clb.control.node import Node
-from clb.control.routes import ApiFault, Exposition, build_router
+from clb.control.problems import PROBLEM_JSON, ApiFault, FieldProblem, problem
+from clb.control.routes import Exposition, build_router
 from clb.control.token_routes import build_token_router
 from clb.control.tokens import TokenBook
-from clb.control.writer import NodeBusy
+from clb.control.writer import CannotServe, NodeBusy
 from clb.store.interface import OutcomeUnknown, StoreAway
 
-_MOST_DETAILS = 20
+_MOST_ERRORS: Final = 20
+_SOON: Final = {"retry-after": "1"}
 _CODES = {404: ("not_found", "there is nothing at this path"), 405: ("method_not_allowed", "not with this method")}
 
 _logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
 def add_fault_handlers(app: FastAPI) -> None:
     """Give every failure the one form."""
     app.add_exception_handler(ApiFault, _api_fault)
+    app.add_exception_handler(CannotServe, _cannot_serve)
     app.add_exception_handler(StoreAway, _store_away)
     app.add_exception_handler(OutcomeUnknown, _outcome_unknown)
     app.add_exception_handler(NodeBusy, _node_busy)
@@ -68,46 +71,62 @@ def add_fault_handlers(app: FastAPI) -> None:
 
 async def _api_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, ApiFault)
-    return _answer(fault.status, fault.code, str(fault), fault.details)
+    return _answer(request, fault.status, fault.code, str(fault), fault.errors, fault.headers, **fault.more)
+
+
+async def _cannot_serve(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, CannotServe)
+    errors = [FieldProblem(each.message, each.where, each.key) for each in fault.problems]
+    return _answer(request, 422, "refused", "nothing was changed: it cannot be taken into service", errors)
 
 
 async def _store_away(request: Request, fault: Exception) -> JSONResponse:
-    return _answer(503, "store_away", "the store cannot be reached, nothing was changed; try again")
+    message = "the store cannot be reached, nothing was changed; try again"
+    return _answer(request, 503, "store_away", message, headers=_SOON)
 
 
 async def _outcome_unknown(request: Request, fault: Exception) -> JSONResponse:
-    return _answer(503, "outcome_unknown", "the connection to the store was lost: look whether it was done")
+    message = (
+        "the connection to the store was lost during COMMIT, so this took place whole or not at all: "
+        "send it again with the same Idempotency-Key, or look"
+    )
+    return _answer(request, 503, "outcome_unknown", message, headers=_SOON)
 
 
 async def _node_busy(request: Request, fault: Exception) -> JSONResponse:
-    return _answer(503, "busy", f"nothing was changed: {fault}")
+    return _answer(request, 503, "busy", f"nothing was changed: {fault}", headers=_SOON)
 
 
 async def _invalid(request: Request, fault: Exception) -> JSONResponse:
     """Name each input that is wrong, without its value, which may be long or secret."""
     assert isinstance(fault, RequestValidationError)
-    details = [
-        f"{'.'.join(str(step) for step in error['loc'])[:200]}: {error['msg'][:300]}"
-        for error in fault.errors()[:_MOST_DETAILS]
+    errors = [
+        FieldProblem(error["msg"][:300], key=".".join(str(step) for step in error["loc"])[:200])
+        for error in fault.errors()[:_MOST_ERRORS]
     ]
-    return _answer(400, "invalid_input", "the request is not what this path takes", details)
+    return _answer(request, 400, "invalid_input", "the request is not what this path takes", errors)
 
 
 async def _http_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)
     code, message = _CODES.get(fault.status_code, ("refused", "the request cannot be served"))
-    return _answer(fault.status_code, code, message, headers=fault.headers)
+    return _answer(request, fault.status_code, code, message, headers=fault.headers)
 
 
 async def _unforeseen(request: Request, fault: Exception) -> JSONResponse:
-    _logger.error("management request failed: %s", request.url.path, exc_info=fault)
-    return _answer(500, "internal", "this is a defect of clb; its log has the trace")
+    name = request.scope.get(REQUEST_ID, "")
+    _logger.error("management request failed: %s %s", request.url.path, name, exc_info=fault)
+    return _answer(request, 500, "internal", "this is a defect of clb; its log has the trace")
 
 
 def _answer(
-    status: int, code: str, message: str, details: list[str] | None = None, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    errors: Iterable[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> JSONResponse:
-    body = error_body(code, message)
-    if details:
-        body["error"]["details"] = details
-    return JSONResponse(body, status, headers)
+    body = problem(status, code, message, request.scope.get(REQUEST_ID, ""), errors, **more)
+    return JSONResponse(body, status, headers, PROBLEM_JSON)

@@ -17,7 +17,7 @@ from clb.control.access import requires
 from clb.control.access_models import AuditAnswer, AuditPage
 from clb.control.models import ErrorAnswer
 from clb.control.node import Node
-from clb.control.routes import ApiFault
+from clb.control.problems import ApiFault
 from clb.control.writer import Writer
 from clb.store.inventory import AuditRecord, Role
 

@@ -15,7 +15,7 @@ from clb.certificates.lifecycle import State
 from clb.certificates.rehearsal import Breakage
 from clb.certificates.upload import Finding
 from clb.control.certificate_uses import Use
-from clb.control.routes import ApiFault
+from clb.control.problems import ApiFault
 
 
 def not_found() -> ApiFault:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from clb.control.access import ACTOR, OPEN_PATHS, REQUEST_ID, Actor
 from clb.control.doors import Door, Refused, Scope
+from clb.control.problems import PROBLEM_JSON, problem
 from clb.store.inventory import new_id
 
 Message = MutableMapping[str, Any]
@@ -64,7 +65,7 @@ class Guard:
             actor = scope[ACTOR] = self._door.admit(scope)
             self._check_room()
         except Refused as refused:
-            await _refuse(refused, send)
+            await _refuse(refused, scope, send)
             return
         self._running += 1
         try:
@@ -89,7 +90,7 @@ class Guard:
         try:
             body = await self._whole_body(scope, receive)
         except Refused as refused:
-            await _refuse(refused, send)
+            await _refuse(refused, scope, send)
             return
         if body is not None:
             await self._app(scope, _Replay(body, receive), send)
@@ -140,14 +141,13 @@ def _header(scope: Scope, wanted: bytes) -> bytes:
     return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
 
 
-def error_body(code: str, message: str) -> dict[str, Any]:
-    """The form of every error."""
-    return {"error": {"code": code, "message": message}}
-
-
-async def _refuse(refused: Refused, send: Send) -> None:
-    body = json.dumps(error_body(refused.code, str(refused))).encode("ascii")
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *refused.headers]
+async def _refuse(refused: Refused, scope: Scope, send: Send) -> None:
+    body = json.dumps(problem(refused.status, refused.code, str(refused), scope[REQUEST_ID])).encode("ascii")
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode("ascii")),
+        (b"content-length", b"%d" % len(body)),
+        *refused.headers,
+    ]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -21,19 +21,30 @@ class Answer(BaseModel):
 
 
 class ErrorText(Answer):
-    """Why a request was not done."""
+    """One thing that is wrong."""
 
-    code: str
-    """A word that stays."""
     message: str
-    """A sentence for people, which may change."""
-    details: list[str] = []
+    """What is wrong, and what would be right."""
+    where: str = ""
+    """The object, such as `load balancer shop, listener https`; empty for the one that was asked for."""
+    key: str = ""
+    """Dotted path of the key, such as `health_check.interval`."""
 
 
 class ErrorAnswer(Answer):
-    """The form of every answer of 400 and above."""
+    """The form of every answer of 400 and above: problem details (RFC 9457), as `application/problem+json`."""
 
-    error: ErrorText
+    type: str
+    """`urn:clb:problem:` and the code."""
+    title: str
+    status: int
+    detail: str
+    """A sentence for people, which may change."""
+    instance: str
+    """`urn:clb:request:` and the id of this request, as audit records and the log have it."""
+    code: str
+    """A word that stays."""
+    errors: list[ErrorText] = []
 
 
 class Health(Answer):

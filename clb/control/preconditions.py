@@ -11,6 +11,8 @@ from typing import Annotated
 
 from fastapi import Header
 
+from clb.control.problems import ApiFault
+
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", max_length=200, description='The ETag of what is changed, or "*" for any.')
 ]
@@ -27,12 +29,10 @@ def check_if_match(given: str | None, version: int) -> None:
     Raises:
         ApiFault: it saw another one (412), or does not say (428).
     """
-    # Here and not above, since the routes import this module.
-    from clb.control.routes import ApiFault
-
     if given is None:
         message = f"send If-Match with the ETag that this change was decided on; it is {etag(version)} now"
         raise ApiFault(428, "precondition_required", message)
     tags = [tag.strip() for tag in given.split(",")]
     if "*" not in tags and etag(version) not in tags:
-        raise ApiFault(412, "version_mismatch", f"somebody changed it meanwhile; its ETag is {etag(version)} now")
+        message = f"somebody changed it meanwhile; its ETag is {etag(version)} now"
+        raise ApiFault(412, "version_mismatch", message, headers={"etag": etag(version)})

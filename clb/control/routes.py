@@ -29,6 +29,7 @@ from clb.control.models import (
     Status,
 )
 from clb.control.node import Node, SupervisorSilent
+from clb.control.problems import ApiFault
 from clb.control.status import build_status
 from clb.store.inventory import AuditRecord, Role
 
@@ -36,16 +37,6 @@ Exposition = Callable[[str], Awaitable[tuple[bytes, str]]]
 """From an Accept field to the metrics and their content type; observe/metrics.py has it."""
 
 EVENTS_AT_ONCE = 200
-
-
-class ApiFault(Exception):
-    """A request that cannot be done; becomes an ErrorAnswer."""
-
-    def __init__(self, status: int, code: str, message: str, details: list[str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.details = details or []
 
 
 def build_router(node: Node, exposition: Exposition) -> APIRouter:

@@ -29,7 +29,7 @@ from clb.control.access_models import (
 from clb.control.models import ErrorAnswer
 from clb.control.node import Node
 from clb.control.preconditions import IfMatch, check_if_match, etag
-from clb.control.routes import ApiFault
+from clb.control.problems import ApiFault
 from clb.control.tokens import TokenBook, make_token
 from clb.control.writer import Draft, Writer
 from clb.store.inventory import Inventory, Role, Token, Write

@@ -19,7 +19,7 @@ from clb.control.access import Actor, request_id
 from clb.control.models import Answer, PlanEntry
 from clb.control.node import Node
 from clb.control.preconditions import IfMatch, check_if_match, etag
-from clb.control.routes import ApiFault
+from clb.control.problems import ApiFault
 from clb.control.writer import CannotServe, Draft, Problem, Writer
 from clb.store.inventory import Inventory, Replay, Write
 

@@ -219,7 +219,7 @@ BAD_URLS = {
 def test_bad_urls(lab, url, code):
     response = lab.request("POST", "/v1/explain", json={"url": url})
     assert response.status_code == 400
-    assert response.json()["error"]["code"] == code
+    assert response.json()["code"] == code
 
 
 def test_listeners_by_address_and_by_name(lab):
@@ -248,7 +248,7 @@ BAD_QUESTIONS = {
 def test_bad_questions(lab, query):
     response = lab.request("GET", f"/v1/explain?{query}")
     assert response.status_code == 400
-    assert response.json()["error"]["code"] == "invalid_input"
+    assert response.json()["code"] == "invalid_input"
 
 
 ACCESS = {

@@ -190,7 +190,7 @@ def test_events_are_told_in_order_and_from_where_one_was(lab):
 def test_events_have_bounds(lab, query):
     response = lab.request("GET", f"/v1/events?{query}")
     assert response.status_code == 400
-    assert response.json()["error"]["code"] == "invalid_input"
+    assert response.json()["code"] == "invalid_input"
 
 
 # --- reload ---
@@ -227,9 +227,9 @@ REFUSALS = {
 def test_refused_reloads(lab, reply, status, code):
     lab.supervisor.replies["reload"] = reply
     response = lab.request("POST", "/v1/reload")
-    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert (response.status_code, response.json()["code"]) == (status, code)
     if status == 422:
-        assert response.json()["error"]["details"] == ["clb.yaml:1:1: wrong", "clb.yaml:2:1: too"]
+        assert [each["message"] for each in response.json()["errors"]] == ["clb.yaml:1:1: wrong", "clb.yaml:2:1: too"]
 
 
 @pytest.mark.parametrize("body", ['{"plan_only": 5}', '{"plan": true}', "[", "7"])
@@ -242,11 +242,19 @@ def test_a_reload_takes_nothing_else(lab, body):
 
 
 def test_errors_have_one_form(lab):
-    assert lab.request("GET", "/nothing").json() == {
-        "error": {"code": "not_found", "message": "there is nothing at this path"}
+    missing = lab.request("GET", "/nothing")
+    assert missing.headers["content-type"] == "application/problem+json"
+    assert missing.json() == {
+        "type": "urn:clb:problem:not_found",
+        "title": "Not found",
+        "status": 404,
+        "detail": "there is nothing at this path",
+        "instance": f"urn:clb:request:{missing.headers['x-request-id']}",
+        "code": "not_found",
+        "errors": [],
     }
     refused = lab.request("DELETE", "/v1/status")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert (refused.status_code, refused.json()["code"]) == (405, "method_not_allowed")
     assert refused.headers["allow"] == "GET"
 
 
@@ -256,7 +264,7 @@ def test_a_defect_tells_nothing_but_that_it_is_one(lab, caplog):
 
     lab.node.totals = fail
     response = lab.request("GET", "/v1/status")
-    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal")
+    assert (response.status_code, response.json()["code"]) == (500, "internal")
     assert "secret" not in response.text
     assert "/v1/status" in caplog.text
 

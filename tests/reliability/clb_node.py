@@ -248,8 +248,7 @@ class ClbNode:
         self.write()
         status, body = self._ask("POST", "/v1/reload", b"{}")
         assert status == 422, body.decode()
-        details: list[str] = json.loads(body)["error"]["details"]
-        return details
+        return [each["message"] for each in json.loads(body)["errors"]]
 
     def hang_up(self) -> None:
         """Write the document and take it up by SIGHUP."""
