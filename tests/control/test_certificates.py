@@ -44,7 +44,7 @@ def desk(tmp_path):
 
 def code(response):
     body = response.json()
-    return response.status_code, body["error"]["code"] if "error" in body else body["code"]
+    return response.status_code, body["code"]
 
 
 # --- upload ---
