@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from clb.control.access import requires
 from clb.control.models import ErrorAnswer
 from clb.control.node import Node
-from clb.control.routes import ApiFault
+from clb.control.problems import ApiFault
 from clb.service.export import export_in_steps
 from clb.service.steps import in_steps
 from clb.service.stored_models import ModelFaults
