@@ -15,7 +15,7 @@ from clb.certificates.lifecycle import State
 from clb.certificates.rehearsal import Breakage
 from clb.certificates.upload import Finding
 from clb.control.certificate_uses import Use
-from clb.control.problems import ApiFault
+from clb.control.problems import ApiFault, FieldProblem
 
 
 def not_found() -> ApiFault:
@@ -36,7 +36,12 @@ def name_taken(name: str, by: str) -> ApiFault:
 
 def judged_unsound(findings: Sequence[Finding]) -> ApiFault:
     """What was sent cannot be stored; the code is that of what a person would mend first."""
-    return ApiFault(422, findings[0].code, str(findings[0]), [_line(finding) for finding in findings])
+    return ApiFault(
+        422,
+        findings[0].code,
+        str(findings[0]),
+        [FieldProblem(f"{finding} ({finding.code})", key=finding.field) for finding in findings],
+    )
 
 
 def bound(name: str, uses: Iterable[Use]) -> ApiFault:
@@ -86,7 +91,3 @@ def would_break(name: str, breakages: Sequence[Breakage]) -> ApiFault:
         f'clients that are served today would not be any more: {breakages[0]}; send it with "force" to swap anyway'
     )
     return ApiFault(409, "rehearsal_failed", message, [str(breakage) for breakage in breakages])
-
-
-def _line(finding: Finding) -> str:
-    return f"{finding.field}: {finding} ({finding.code})"

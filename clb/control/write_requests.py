@@ -19,8 +19,8 @@ from clb.control.access import Actor, request_id
 from clb.control.models import Answer, PlanEntry
 from clb.control.node import Node
 from clb.control.preconditions import IfMatch, check_if_match, etag
-from clb.control.problems import ApiFault
-from clb.control.writer import CannotServe, Draft, Problem, Writer
+from clb.control.problems import ApiFault, FieldProblem
+from clb.control.writer import CannotServe, Draft, Writer
 from clb.store.inventory import Inventory, Replay, Write
 
 _KEY: Final = "^[!-~]{1,200}$"
@@ -125,16 +125,14 @@ async def carry_out(
         written = await writer.write(drafted, dry_run=asked.dry_run)
     except CannotServe as refused:
         message = "nothing was changed: it cannot be taken into service"
-        raise ApiFault(422, "refused", message, [_line(each) for each in refused.problems]) from refused
+        raise ApiFault(
+            422, "refused", message, [FieldProblem(each.message, each.where, each.key) for each in refused.problems]
+        ) from refused
     if asked.dry_run:
         changes = [PlanEntry(kind=each.kind, where=each.where, what=each.what) for each in written.changes]
         return Response(Plan(changes=changes).model_dump_json(), media_type=_JSON)
     rendered = written.answer
     return Response(rendered.text, rendered.status, rendered.headers, _JSON if rendered.body is not None else None)
-
-
-def _line(problem: Problem) -> str:
-    return ": ".join(part for part in (problem.where, problem.key, problem.message) if part)
 
 
 def _again(replay: Replay, asked: Asked) -> Response:

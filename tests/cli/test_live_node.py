@@ -128,7 +128,7 @@ def test_explain(node):
 
 
 def test_the_management_address(node, material):
-    assert node.ask("/readyz").json() == {"ready": True, "reasons": []}
+    assert node.ask("/readyz").json() == {"ready": True, "reasons": [], "notes": []}
     with node.process.connect() as client:
         assert client.ask().status == 200
     assert node.ask("/metrics").status_code == 401

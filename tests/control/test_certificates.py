@@ -548,5 +548,7 @@ def test_what_no_worker_can_serve_is_refused_and_named(desk, monkeypatch):
     monkeypatch.setattr(desk.node.writer._applier, "apply", apply)
     response = desk.ask("POST", f"{PATH}/{made['id']}/replace", OTHER, if_match="*")
     assert code(response) == (422, "refused")
-    assert "load balancer shop, listener https: certificate: its key is too small" in response.text
+    assert response.json()["errors"] == [
+        {"message": "its key is too small", "where": "load balancer shop, listener https", "key": "certificate"}
+    ]
     assert desk.inventory.certificates[made["id"]].generation == 1
