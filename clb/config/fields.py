@@ -10,11 +10,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationInfo
+from pydantic_core import CoreSchema
 
 from clb.config import patterns
 from clb.config.faults import quote, said
@@ -29,15 +31,25 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class Duration(BeforeValidator):
+@dataclass(frozen=True)
+class Shaped(BeforeValidator):
+    """A validator that says in JSON schema what it takes."""
+
+    shape: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Callable[[CoreSchema], Any]) -> dict[str, Any]:
+        return dict(self.shape) or dict(handler(schema))
+
+
+class Duration(Shaped):
     """Marks a number as seconds."""
 
 
-class Size(BeforeValidator):
+class Size(Shaped):
     """Marks a number as bytes."""
 
 
-class PerSecond(BeforeValidator):
+class PerSecond(Shaped):
     """Marks a number as so many per second."""
 
 
@@ -54,7 +66,8 @@ def seconds(minimum: str, maximum: str) -> Duration:
             raise ValueError(f"is {format_duration(duration)}; write {minimum} to {maximum}")
         return duration
 
-    return Duration(read)
+    said_so = f"A duration with its unit, {minimum} to {maximum}."
+    return Duration(read, shape=_text_shape(r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$", said_so, 20))
 
 
 def size(minimum: str, maximum: str) -> Size:
@@ -69,7 +82,9 @@ def size(minimum: str, maximum: str) -> Size:
             raise ValueError(f"is {format_size(number)}; write {minimum} to {maximum}")
         return number
 
-    return Size(read)
+    said_so = f"A size with its unit, or a count of bytes; {minimum} to {maximum}."
+    text = _text_shape(r"^[0-9]+(B|KiB|MiB|GiB|TiB)?$", said_so, 30)
+    return Size(read, shape={"anyOf": [text, {"type": "integer", "minimum": lowest, "maximum": highest}]})
 
 
 def rate(minimum: str, maximum: str) -> PerSecond:
@@ -85,7 +100,12 @@ def rate(minimum: str, maximum: str) -> PerSecond:
             raise ValueError(f"is {format_rate(number)}; write {minimum} to {maximum}")
         return number
 
-    return PerSecond(read)
+    said_so = f"So many in a time, {minimum} to {maximum}."
+    return PerSecond(read, shape=_text_shape(r"^[0-9]+(\.[0-9]+)?/(s|m|h)$", said_so, 30))
+
+
+def _text_shape(pattern: str, description: str, longest: int) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern, "maxLength": longest, "description": description}
 
 
 def whole(minimum: int, maximum: int) -> BeforeValidator:
@@ -99,7 +119,7 @@ def whole(minimum: int, maximum: int) -> BeforeValidator:
             raise ValueError(f"is {value}; write a whole number from {minimum} to {maximum}")
         return value
 
-    return BeforeValidator(read)
+    return Shaped(read, shape={"type": "integer", "minimum": minimum, "maximum": maximum})
 
 
 def ratio() -> BeforeValidator:
@@ -110,10 +130,10 @@ def ratio() -> BeforeValidator:
             raise ValueError(f"{said(value)}; write a number from 0 to 1, such as 0.2")
         return float(value)
 
-    return BeforeValidator(read)
+    return Shaped(read, shape={"type": "number", "minimum": 0, "maximum": 1})
 
 
-def _text(read: Callable[[str], object], example: str) -> BeforeValidator:
+def _text(read: Callable[[str], object], example: str, pattern: str | None = None) -> BeforeValidator:
     """A grammar for text; numbers and truth values are answered with the quotes they lack."""
 
     def check(value: object) -> object:
@@ -123,14 +143,15 @@ def _text(read: Callable[[str], object], example: str) -> BeforeValidator:
             raise ValueError(f'{said(value)}; write text such as "{example}"')
         return read(value)
 
-    return BeforeValidator(check)
+    shape = {"type": "string", "maxLength": _LONGEST_TEXT, "examples": [example]}
+    return Shaped(check, shape={**shape, "pattern": f"^({pattern})$"} if pattern is not None else shape)
 
 
+_LONGEST_TEXT = 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 _STORED_ID = re.compile(r"[a-z]{2,8}-[a-z0-9]{6,40}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[1-5]xx|[1-5][0-9][0-9]", re.ASCII)
-_LONGEST_TEXT = 1024
 
 
 def _name(value: str) -> str:
@@ -220,12 +241,12 @@ def _secret(value: object) -> SecretStr:
     return SecretStr(value)
 
 
-Name = Annotated[str, _text(_name, "web-1")]
-StoredId = Annotated[str, _text(_stored_id, "lb-h4nd3xq7w2ab")]
+Name = Annotated[str, _text(_name, "web-1", _NAME.pattern)]
+StoredId = Annotated[str, _text(_stored_id, "lb-h4nd3xq7w2ab", _STORED_ID.pattern)]
 """Of an object that was made through the management API."""
 ShortText = Annotated[str, _text(_short_text, "text")]
-CookieName = Annotated[str, _text(_cookie_name, "CLBSESSION")]
-FieldName = Annotated[str, _text(_field_name, "X-Api-Key")]
+CookieName = Annotated[str, _text(_cookie_name, "CLBSESSION", _TOKEN.pattern)]
+FieldName = Annotated[str, _text(_field_name, "X-Api-Key", _TOKEN.pattern)]
 """Of a header field, in lower case."""
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]
@@ -238,7 +259,7 @@ Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, _text(pattern
 Domain = Annotated[str, _text(patterns.domain, "shop.example.com")]
 Url = Annotated[str, _text(patterns.url, "/")]
 TargetPath = Annotated[str, _text(patterns.target_path, "/health")]
-StatusPattern = Annotated[str, BeforeValidator(_code)]
-RetryCauses = tuple[Annotated[str, BeforeValidator(_retry_cause)], ...]
+StatusPattern = Annotated[str, Shaped(_code, shape={"type": "string", "pattern": f"^({_CODE.pattern})$"})]
+RetryCauses = tuple[Annotated[str, Shaped(_retry_cause, shape={"enum": list(_RETRY_CAUSES)})], ...]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_one_as_tuple)]
 """One name or a list of names."""

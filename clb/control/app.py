@@ -19,12 +19,16 @@ from starlette.exceptions import HTTPException
 from clb import __version__
 from clb.control.access import REQUEST_ID, check_roles, show_roles
 from clb.control.audit_routes import build_audit_router
+from clb.control.balancer_routes import balancer_routes
 from clb.control.certificates import certificate_routes
 from clb.control.export_route import export_routes
 from clb.control.keyring_routes import keyring_routes
+from clb.control.listener_routes import listener_routes
 from clb.control.node import Node
 from clb.control.problems import PROBLEM_JSON, ApiFault, FieldProblem, problem
 from clb.control.routes import Exposition, build_router
+from clb.control.rule_routes import rule_routes
+from clb.control.target_routes import health_routes, target_routes
 from clb.control.token_routes import build_token_router
 from clb.control.tokens import TokenBook
 from clb.control.writer import CannotServe, NodeBusy
@@ -48,6 +52,11 @@ def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
     app.include_router(build_token_router(node, book))
     app.include_router(export_routes(node))
     app.include_router(build_audit_router(node))
+    app.include_router(balancer_routes(node))
+    app.include_router(listener_routes(node))
+    app.include_router(rule_routes(node))
+    app.include_router(target_routes(node))
+    app.include_router(health_routes(node))
     app.include_router(certificate_routes(node))
     app.include_router(keyring_routes(node))
     add_fault_handlers(app)

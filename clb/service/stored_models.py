@@ -207,7 +207,7 @@ class _Making:
 
     def _rule(self, entry: Entry) -> Rule:
         listener = self._inventory.entries[entry.parent or ""]
-        targets = [target.document for target in self._inventory.of_parent(entry.id)]
+        targets = [target_in_force(target.document) for target in self._inventory.of_parent(entry.id)]
         rule = parse_rule(entry.document, listener.document, targets)
         if entry.id in self._before.inventory.entries:
             return rule  # Only where all is made anew it may be that nothing is new.
@@ -283,6 +283,19 @@ def _is_equal(known: Model, known_below: Sequence[Model], made: Model, below: Se
     if len(known_below) != len(below) or not all(map(is_, known_below, below)):
         return False
     return known == made
+
+
+def is_draining(document: Mapping[str, Any]) -> bool:
+    """Whether a stored target takes no new work, whatever its weight is afterwards."""
+    return document.get("draining") is True
+
+
+def target_in_force(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored target as a configuration file has it: one that drains has no weight."""
+    if "draining" not in document:
+        return document
+    plain = {key: value for key, value in document.items() if key != "draining"}
+    return {**plain, "weight": 0} if is_draining(document) else plain
 
 
 def certificate_references(document: Mapping[str, Any]) -> tuple[str, ...]:
