@@ -23,7 +23,10 @@ WHO = {
     "revoked": (Role.ADMIN, {"revoked_at": OVER}),
 }
 # What only an administrator may do, told by how it reads and not by what the code says.
-FOR_ADMINS = re.compile(r"(\S+ /v1/tokens|\S+ /v1/export|(POST|DELETE) /v1/certificates(/\{[a-z_]+\})?$)")
+FOR_ADMINS = re.compile(
+    r"(\S+ /v1/tokens|\S+ /v1/export|(POST|DELETE) /v1/certificates(/\{[a-z_]+\})?$"
+    r"|(POST|PUT|PATCH|DELETE) /v1/(load-balancers|listeners)(/\{[a-z_]+\}(/listeners)?)?$)"
+)
 FOR_OPERATORS = re.compile(r"GET /v1/audit")
 
 
