@@ -100,35 +100,30 @@ RequestId = Depends(request_id)
 
 def roles(app: FastAPI) -> Iterator[tuple[APIRoute, Role | None]]:
     """Every route with the role that it requires."""
-    for route in _routes(app.routes):
+    for route in api_routes(app.routes):
         requirements = [each.call for each in route.dependant.dependencies if isinstance(each.call, _Requirement)]
         yield route, requirements[0].role if requirements else None
 
 
-def _routes(routes: Iterable[Any]) -> Iterator[APIRoute]:
+def api_routes(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    """Every route, those of included routers too: some versions of FastAPI copy them, newer ones refer to them."""
     for route in routes:
         if isinstance(route, APIRoute):
             yield route
+        elif (included := getattr(route, "original_router", None)) is not None:
+            yield from api_routes(included.routes)
 
 
 def check_roles(app: FastAPI) -> None:
     """See that no route is open by oversight.
 
     Raises:
-        AssertionError: one is.
+        AssertionError: one is, or none is found at all.
     """
-    bare = [route.path for route, role in roles(app) if role is None and route.path not in OPEN_PATHS]
+    found = list(roles(app))
+    assert found, "the routes of this app are not where they are looked for"
+    bare = [route.path for route, role in found if role is None and route.path not in OPEN_PATHS]
     assert not bare, f"these routes require no role: {', '.join(bare)}"
-
-
-def show_roles(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the role of each operation to an OpenAPI document, for readers that do not look at scopes."""
-    for operations in document.get("paths", {}).values():
-        for operation in operations.values():
-            for requirement in operation.get("security", ()):
-                if requirement.get(SECURITY_SCHEME):
-                    operation[ROLE_EXTENSION] = requirement[SECURITY_SCHEME][0]
-    return document
 
 
 # --- audit records ---

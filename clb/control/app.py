@@ -15,9 +15,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from clb import __version__
-from clb.control.access import REQUEST_ID, check_roles, show_roles
+from clb.control.access import REQUEST_ID, api_routes, check_roles
 from clb.control.audit_routes import build_audit_router
 from clb.control.balancer_routes import balancer_routes
 from clb.control.certificates import certificate_routes
@@ -25,6 +26,7 @@ from clb.control.export_route import export_routes
 from clb.control.keyring_routes import keyring_routes
 from clb.control.listener_routes import listener_routes
 from clb.control.node import Node
+from clb.control.openapi import complete
 from clb.control.problems import PROBLEM_JSON, ApiFault, FieldProblem, problem
 from clb.control.routes import Exposition, build_router
 from clb.control.rule_routes import rule_routes
@@ -62,7 +64,7 @@ def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
     add_fault_handlers(app)
     check_roles(app)
     make_document = app.openapi
-    app.openapi = lambda: show_roles(make_document())  # type: ignore[method-assign]
+    app.openapi = lambda: complete(make_document())  # type: ignore[method-assign]
     return app
 
 
@@ -119,7 +121,19 @@ async def _invalid(request: Request, fault: Exception) -> JSONResponse:
 async def _http_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)
     code, message = _CODES.get(fault.status_code, ("refused", "the request cannot be served"))
-    return _answer(request, fault.status_code, code, message, headers=fault.headers)
+    headers = {name.lower(): value for name, value in (fault.headers or {}).items()}
+    if fault.status_code == 405:
+        headers["allow"] = ", ".join(_methods(request))
+    return _answer(request, fault.status_code, code, message, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method of a path; the framework tells those of its first route only."""
+    found: set[str] = set()
+    for route in api_routes(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def _unforeseen(request: Request, fault: Exception) -> JSONResponse:

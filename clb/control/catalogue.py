@@ -4,8 +4,8 @@ Owns:      one view of the file's objects and the store's; ids of the file's; wh
 Elsewhere: the form of answers (object_answers.py); what a write to one is (object_drafts.py).
 Pure:      an outline and an inventory in, values out.
 
-The file's objects have no records, so their ids follow from their names: `file-shop`, `file-shop~https`, and below those
-a digest of what is no name. An id lasts as long as the name does.
+The objects of a file have no records, so their ids follow from their names: `file-shop`, `file-shop~https`, and below
+those a digest of what is no name. An id lasts as long as the name does.
 """
 
 from __future__ import annotations

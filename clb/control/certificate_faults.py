@@ -81,7 +81,7 @@ def previous_needs_force(name: str, dates: State, not_before: datetime, not_afte
 
 def keyring_unusable(fault: KeyringFault) -> ApiFault:
     """Keys can be neither stored nor opened."""
-    status = 409 if fault.code == "key_damaged" else 503
+    status = 409 if fault.code in ("key_damaged", "keyring_missing") else 503
     return ApiFault(status, fault.code, str(fault))
 
 

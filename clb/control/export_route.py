@@ -28,7 +28,7 @@ def export_routes(node: Node) -> APIRouter:
         "/v1/export",
         dependencies=[requires(Role.ADMIN)],
         response_class=Response,
-        responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"application/yaml": {"schema": {"type": "object"}}}}},
     )
     async def export() -> Response:
         """The node's whole state as YAML; on the same store its use changes nothing. Secrets are not in it."""

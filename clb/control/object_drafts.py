@@ -251,9 +251,9 @@ class _Making:
             raise unsound(self.problems)
 
     def _below(self, document: Document, key: str | None, path: Path) -> list[tuple[int, Document]]:
-        given = document.get(key or "")
-        if given is None:
+        if (key or "") not in document:
             return []
+        given = document[key or ""]
         if not isinstance(given, list | tuple):
             self.problems.append(Problem((*path, key or ""), f"{said(given)}; write a list"))
             return []

@@ -157,14 +157,14 @@ def _add_explain(router: APIRouter, node: Node) -> None:
         try:
             return explain(node, question)
         except ExplainFault as fault:
-            raise ApiFault(400, fault.code, str(fault)) from fault
+            raise ApiFault(422, fault.code, str(fault)) from fault
 
-    @router.post("/v1/explain", dependencies=[requires(Role.VIEWER)])
+    @router.post("/v1/explain", dependencies=[requires(Role.VIEWER)], responses={422: {"model": ErrorAnswer}})
     async def explain_by_body(question: Question) -> Explanation:
         """Say what would become of a request, and why."""
         return answer(question)
 
-    @router.get("/v1/explain", dependencies=[requires(Role.VIEWER)])
+    @router.get("/v1/explain", dependencies=[requires(Role.VIEWER)], responses={422: {"model": ErrorAnswer}})
     async def explain_by_query(
         url: Annotated[str, Query(max_length=LONGEST_URL)],
         header: Annotated[list[str], Query(max_length=MOST_HEADERS)] = [],  # noqa: B006 - FastAPI copies it
@@ -176,5 +176,5 @@ def _add_explain(router: APIRouter, node: Node) -> None:
         try:
             question = Question.from_words(url, header, client, method, listener)
         except BadQuestion as fault:
-            raise ApiFault(400, "invalid_input", str(fault)) from fault
+            raise ApiFault(422, "invalid_input", str(fault)) from fault
         return answer(question)

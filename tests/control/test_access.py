@@ -11,8 +11,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from clb.control.access import ACTOR, REMOVED, Actor, audit, check_roles, requires, roles, show_roles
+from clb.control.access import ACTOR, REMOVED, Actor, audit, check_roles, requires, roles
 from clb.control.app import add_fault_handlers
+from clb.control.openapi import complete
 from clb.store.inventory import Role
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -74,7 +75,7 @@ def test_without_a_guard_nobody_may_do_anything(nobody):
 
 
 def test_the_document_shows_the_roles():
-    document = show_roles(APP.openapi())
+    document = complete(APP.openapi())
     shown = {path: next(iter(operations.values())) for path, operations in document["paths"].items()}
     assert {path: operation["x-required-role"] for path, operation in shown.items()} == {
         path: role.value for path, (_, role) in CALLS.items()

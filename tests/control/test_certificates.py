@@ -120,7 +120,7 @@ def test_no_keyring_is_made_beside_keys_that_it_does_not_open(tmp_path):
     desk.upload("shop")
     desk.holder._keyring = None
     response = desk.ask("POST", PATH, {"name": "new", **good(ec_key("b"))})
-    assert code(response) == (503, "keyring_missing")
+    assert code(response) == (409, "keyring_missing")
     assert not (tmp_path / "keyring").exists()
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from control_lab import NOW
 
-from clb.control.access import OPEN_PATHS
+from clb.control.access import OPEN_PATHS, roles
 from clb.store.inventory import Role
 
 RANK = {role: number for number, role in enumerate(Role)}
@@ -53,6 +53,12 @@ def test_every_operation_says_its_role(lab):
             assert role == "viewer", call
         else:
             assert role in ("operator", "admin") or path == "/v1/explain", call
+
+
+def test_every_operation_is_among_the_routes_that_are_checked(lab):
+    checked = {(method, route.path): role for route, role in roles(lab.app) for method in route.methods}
+    shown = {(method, path): operation.get("x-required-role") for method, path, operation in operations(lab)}
+    assert shown == checked
 
 
 @pytest.mark.parametrize("who", WHO)
