@@ -115,7 +115,9 @@ async def _invalid(request: Request, fault: Exception) -> JSONResponse:
         FieldProblem(error["msg"][:300], key=".".join(str(step) for step in error["loc"])[:200])
         for error in fault.errors()[:_MOST_ERRORS]
     ]
-    return _answer(request, 400, "invalid_input", "the request is not what this path takes", errors)
+    # What the schema cannot say is of the right form and yet no value of its kind.
+    status = 422 if all(error["type"] == "value_error" for error in fault.errors()) else 400
+    return _answer(request, status, "invalid_input", "the request is not what this path takes", errors)
 
 
 async def _http_fault(request: Request, fault: Exception) -> JSONResponse:
@@ -129,11 +131,11 @@ async def _http_fault(request: Request, fault: Exception) -> JSONResponse:
 
 def _methods(request: Request) -> list[str]:
     """Every method of a path; the framework tells those of its first route only."""
-    found: set[str] = set()
-    for route in api_routes(request.app.routes):
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
+    matching = [route for route in api_routes(request.app.routes) if route.matches(request.scope)[0] is not Match.NONE]
+    # A path of its own goes before one with an id in its place.
+    fewest = min((len(route.param_convertors) for route in matching), default=0)
+    methods = (route.methods or set() for route in matching if len(route.param_convertors) == fewest)
+    return sorted(set().union(*methods))
 
 
 async def _unforeseen(request: Request, fault: Exception) -> JSONResponse:

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from clb.control.access import requires
 from clb.control.access_models import AuditAnswer, AuditPage
+from clb.control.instants import Instant
 from clb.control.models import ErrorAnswer
 from clb.control.node import Node
 from clb.control.problems import ApiFault
@@ -39,7 +39,7 @@ def build_audit_router(node: Node) -> APIRouter:
     async def list_audit_records(
         below: Annotated[int, Query(ge=0, le=1 << 53, description="Only records with a lower number; 0: all.")] = 0,
         limit: Annotated[int, Query(ge=1, le=MOST_RECORDS)] = RECORDS_AT_ONCE,
-        since: Annotated[AwareDatetime | None, Query(description="Only records of then and later.")] = None,
+        since: Annotated[Instant | None, Query(description="Only records of then and later.")] = None,
         actor: Annotated[Word, Query(description="A part of the actor.")] = None,
         action: Annotated[Word, Query(description="How the action begins: `token`, `token.create`.")] = None,
         subject: Annotated[Word, Query(description="A part of the subject: an id, a name.")] = None,
