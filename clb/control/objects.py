@@ -8,11 +8,11 @@ Elsewhere: what each write is (object_drafts.py, target_drafts.py); paths and ro
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote, unquote
 
 from fastapi import Response
 from pydantic import BaseModel
@@ -25,6 +25,7 @@ from clb.control.object_answers import answer, reference
 from clb.control.object_drafts import Document, Outcome, change, create, find, find_own, merge, remove
 from clb.control.object_faults import PATHS
 from clb.control.object_models import ObjectAnswer, TargetsWritten
+from clb.control.problems import ApiFault
 from clb.control.target_drafts import Several, drain, merge_target
 from clb.control.write_requests import Asked, Rendered, carry_out
 from clb.store.inventory import Entry, Inventory, Kind, Write
@@ -32,6 +33,7 @@ from clb.store.inventory import Entry, Inventory, Kind, Write
 MOST_AT_ONCE: Final = 1000
 LONGEST_CURSOR: Final = 4096
 _IN_A_STEP: Final = 200
+_BETWEEN_NAMES: Final = "\n"
 
 Fits = Callable[[Thing], bool]
 _Decide = Callable[[Catalogue, Thing], Outcome]
@@ -54,13 +56,22 @@ def json_response(body: BaseModel, version: int | None = None) -> Response:
 
 
 def cursor(after: str | None) -> tuple[str, ...]:
-    """The names behind which a page begins."""
-    return tuple(map(unquote, after.split("/"))) if after is not None else ()
+    """The names behind which a page begins.
+
+    Raises:
+        ApiFault: it was not made here.
+    """
+    if after is None:
+        return ()
+    try:
+        return tuple(urlsafe_b64decode(after + "=" * (-len(after) % 4)).decode("utf-8").split(_BETWEEN_NAMES))
+    except ValueError:
+        raise ApiFault(422, "bad_cursor", "after is not the next of a page; begin without it") from None
 
 
 def to_cursor(last: Thing) -> str:
-    """What a client sends to get the page behind this one."""
-    return "/".join(quote(name, safe="") for name in last.names)
+    """What a client sends to get the page behind this one; it stands in a URL as it is."""
+    return urlsafe_b64encode(_BETWEEN_NAMES.join(last.names).encode("utf-8")).decode("ascii").rstrip("=")
 
 
 class Objects:
