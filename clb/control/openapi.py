@@ -20,6 +20,8 @@ _ALWAYS: Final = (400, 503)
 _WITH_CREDENTIAL: Final = (401, 403, 421, 429)
 _WITH_BODY: Final = (408, 413)
 _PROBLEM: Final = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+_NO_HTTP: Final = {"text/plain": {"schema": {"type": "string"}}}
+"""What the HTTP server itself answers, before anybody knows which path it is about: a head that is no HTTP or too long."""
 _OF_THE_FRAMEWORK: Final = ("HTTPValidationError", "ValidationError")
 
 
@@ -53,7 +55,7 @@ def _complete(operation: dict[str, Any]) -> None:
         responses.setdefault(str(status), {"description": HTTPStatus(status).phrase})
     for status, response in responses.items():
         if status >= "400" and not _has_own_form(response):
-            response["content"] = _PROBLEM
+            response["content"] = {**_PROBLEM, **_NO_HTTP} if status == "400" else _PROBLEM
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -81,7 +81,7 @@ REFUSED = {
     "no_pem": ({"certificate": "hello"}, 422, "not_pem"),
     "expired": (good(days=-1), 422, "expired"),
     "name_of_the_file": ({"name": "from-file"}, 409, "name_taken"),
-    "bad_name": ({"name": "a b"}, 400, "invalid_input"),
+    "bad_name": ({"name": "a b"}, 422, "invalid_input"),
     "unknown_field": ({"key": "x"}, 400, "invalid_input"),
 }
 
