@@ -21,7 +21,7 @@ _WITH_CREDENTIAL: Final = (401, 403, 421, 429)
 _WITH_BODY: Final = (408, 413)
 _PROBLEM: Final = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
 _NO_HTTP: Final = {"text/plain": {"schema": {"type": "string"}}}
-"""What the HTTP server itself answers, before anybody knows which path it is about: a head that is no HTTP or too long."""
+"""What the HTTP server itself answers, whatever the path: a head that is no HTTP or too long."""
 _OF_THE_FRAMEWORK: Final = ("HTTPValidationError", "ValidationError")
 
 
