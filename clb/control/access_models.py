@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from clb.control.instants import Instant
 from clb.control.models import Answer
 from clb.store.inventory import Role
 
@@ -32,7 +33,7 @@ _TOKEN: Final[JsonDict] = {
 TokenName = Annotated[
     str, Field(pattern=TOKEN_NAME, description="1 to 63 letters, digits, dots, underscores and hyphens.")
 ]
-Expiry = Annotated[AwareDatetime | None, Field(description="From when on it opens nothing; null: never.")]
+Expiry = Annotated[Instant | None, Field(description="From when on it opens nothing; null: never.")]
 
 
 class TokenAnswer(Answer):
@@ -59,7 +60,7 @@ class NewTokenAnswer(TokenAnswer):
     model_config = ConfigDict(json_schema_extra={"example": {**_TOKEN, "secret": "clb_k7m2p9qxw4ab_" + "A" * 43}})
 
     secret: str | None
-    """To be sent as `Authorization: Bearer SECRET`; shown here and never again. Null of a dry run."""
+    """To be sent as `Authorization: Bearer SECRET`; shown here and never again. Null where a request is repeated."""
 
 
 class TokenPage(Answer):

@@ -17,7 +17,7 @@ from clb.control.access_models import AuditAnswer, AuditPage
 from clb.control.instants import Instant
 from clb.control.models import ErrorAnswer
 from clb.control.node import Node
-from clb.control.problems import ApiFault
+from clb.control.write_requests import writer_of
 from clb.control.writer import Writer
 from clb.store.inventory import AuditRecord, Role
 
@@ -58,10 +58,9 @@ def build_audit_router(node: Node) -> APIRouter:
                 and outcome in (None, record.outcome)
             )
 
-        if node.writer is None:
-            raise ApiFault(503, "store_away", "it is not known yet what the store has; try again")
+        writer = writer_of(node)
         is_filtered = any(word is not None for word in (actor, action, subject, outcome))
-        found, rest = await _search(node.writer, below, limit, since, matches if is_filtered else None)
+        found, rest = await _search(writer, below, limit, since, matches if is_filtered else None)
         return AuditPage(records=[_answer(*each) for each in found], next=rest)
 
     return router

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
 
-from clb.control.access import Actor, RequestId, audit, requires
+from clb.control.access import Actor, audit, requires
 from clb.control.access_models import (
     NewTokenAnswer,
     TokenAnswer,
@@ -28,10 +28,10 @@ from clb.control.access_models import (
 )
 from clb.control.models import ErrorAnswer
 from clb.control.node import Node
-from clb.control.preconditions import IfMatch, check_if_match, etag
+from clb.control.preconditions import etag
 from clb.control.problems import ApiFault
 from clb.control.tokens import TokenBook, make_token
-from clb.control.writer import Draft, Writer
+from clb.control.write_requests import Asked, AskedFor, Plan, Rendered, carry_out, writer_of
 from clb.store.inventory import Inventory, Role, Token, Write
 
 MOST_TOKENS: Final = 1000
@@ -39,7 +39,6 @@ MOST_TOKENS: Final = 1000
 TOKENS_AT_ONCE: Final = 200
 
 TokenId = Annotated[str, Path(max_length=64, description="Such as tok-k7m2p9qxw4ab.")]
-DryRun = Annotated[bool, Query(description="Check everything and change nothing.")]
 Admin = Annotated[Actor, requires(Role.ADMIN)]
 
 
@@ -87,51 +86,43 @@ def _add_reading(router: APIRouter, node: Node, book: TokenBook) -> None:
 
 
 def _add_create(router: APIRouter, node: Node, book: TokenBook) -> None:
-    @router.post("/v1/tokens", status_code=201, responses=_errors(409, 422))
-    async def create_token(
-        wanted: TokenRequest,
-        actor: Admin,
-        request: Annotated[str, RequestId],
-        response: Response,
-        dry_run: DryRun = False,
-    ) -> NewTokenAnswer:
-        """Make a token; its secret is in this answer and nowhere else."""
+    @router.post(
+        "/v1/tokens",
+        status_code=201,
+        response_model=NewTokenAnswer,
+        responses={200: {"model": Plan}, **_errors(409, 422)},
+    )
+    async def create_token(wanted: TokenRequest, actor: Admin, asked: AskedFor) -> Response:
+        """Make a token; its secret is in this answer and nowhere else, not even in a repeated one."""
         now = _now(node)
         _check_expiry(wanted.expires_at, now)
         new = make_token(wanted.name, wanted.role, created_by=actor.name, now=now, expires_at=wanted.expires_at)
 
-        def draft(inventory: Inventory) -> Draft[Token]:
+        def draft(inventory: Inventory) -> tuple[Write, Rendered]:
             _check_name(inventory.tokens, wanted.name)
             if sum(each.revoked_at is None for each in inventory.tokens.values()) >= MOST_TOKENS:
                 raise ApiFault(409, "too_many_tokens", f"there are {MOST_TOKENS} tokens; revoke some")
-            return _written(new.token, None, actor, "token.create", request, now)
+            write = _written(new.token, None, actor, "token.create", asked, now)
+            kept = NewTokenAnswer(**_answer(node, book, new.token).model_dump(), secret=None)
+            shown = kept.model_copy(update={"secret": new.secret})
+            return write, Rendered(shown, 201, new.token.version, f"/v1/tokens/{new.token.id}", kept)
 
-        written = await _writer(node).write(draft, dry_run=dry_run)
-        response.headers["etag"] = etag(new.token.version)
-        response.headers["location"] = f"/v1/tokens/{new.token.id}"
-        secret = new.secret if written.took_place else None
-        return NewTokenAnswer(**_answer(node, book, new.token).model_dump(), secret=secret)
+        return await carry_out(node, actor, asked, draft)
 
 
 def _add_changes(router: APIRouter, node: Node, book: TokenBook) -> None:
-    @router.patch("/v1/tokens/{token_id}", responses=_errors(404, 409, 412, 422, 428))
-    async def change_token(
-        token_id: TokenId,
-        change: TokenChange,
-        actor: Admin,
-        request: Annotated[str, RequestId],
-        response: Response,
-        if_match: IfMatch = None,
-        dry_run: DryRun = False,
-    ) -> TokenAnswer:
+    @router.patch(
+        "/v1/tokens/{token_id}", response_model=TokenAnswer | Plan, responses=_errors(404, 409, 412, 422, 428)
+    )
+    async def change_token(token_id: TokenId, change: TokenChange, actor: Admin, asked: AskedFor) -> Response:
         """Give a token another name or expiry."""
         now = _now(node)
         given = change.model_fields_set
         if "expires_at" in given:
             _check_expiry(change.expires_at, now)
 
-        def draft(inventory: Inventory) -> Draft[Token]:
-            before = _changeable(inventory.tokens, token_id, if_match)
+        def draft(inventory: Inventory) -> tuple[Write, Rendered]:
+            before = _changeable(inventory.tokens, token_id, asked)
             if change.name not in (None, before.name):
                 _check_name(inventory.tokens, change.name or "")
             after = replace(
@@ -140,47 +131,30 @@ def _add_changes(router: APIRouter, node: Node, book: TokenBook) -> None:
                 expires_at=change.expires_at if "expires_at" in given else before.expires_at,
                 version=before.version + 1,
             )
-            return _written(after, before, actor, "token.change", request, now)
+            write = _written(after, before, actor, "token.change", asked, now)
+            return write, Rendered(_answer(node, book, after), version=after.version)
 
-        return await _answer_to(node, book, draft, response, dry_run=dry_run)
+        return await carry_out(node, actor, asked, draft)
 
-    @router.delete("/v1/tokens/{token_id}", responses=_errors(404, 409, 412, 428))
-    async def revoke_token(
-        token_id: TokenId,
-        actor: Admin,
-        request: Annotated[str, RequestId],
-        response: Response,
-        if_match: IfMatch = None,
-        dry_run: DryRun = False,
-    ) -> TokenAnswer:
+    @router.delete("/v1/tokens/{token_id}", response_model=TokenAnswer | Plan, responses=_errors(404, 409, 412, 428))
+    async def revoke_token(token_id: TokenId, actor: Admin, asked: AskedFor) -> Response:
         """Revoke a token, on every node of this store. That is for good."""
         now = _now(node)
 
-        def draft(inventory: Inventory) -> Draft[Token]:
-            before = _changeable(inventory.tokens, token_id, if_match)
+        def draft(inventory: Inventory) -> tuple[Write, Rendered]:
+            before = _changeable(inventory.tokens, token_id, asked)
             after = replace(before, revoked_at=now, version=before.version + 1)
-            return _written(after, before, actor, "token.revoke", request, now)
+            write = _written(after, before, actor, "token.revoke", asked, now)
+            return write, Rendered(_answer(node, book, after), version=after.version)
 
-        return await _answer_to(node, book, draft, response, dry_run=dry_run)
-
-
-async def _answer_to(node: Node, book: TokenBook, draft: Any, response: Response, *, dry_run: bool) -> TokenAnswer:
-    written = await _writer(node).write(draft, dry_run=dry_run)
-    response.headers["etag"] = etag(written.answer.version)
-    return _answer(node, book, written.answer)
+        return await carry_out(node, actor, asked, draft)
 
 
 # --- what may be done ---
 
 
-def _writer(node: Node) -> Writer:
-    if node.writer is None:
-        raise ApiFault(503, "store_away", "it is not known yet what the store has; try again")
-    return node.writer
-
-
 def _tokens(node: Node) -> Mapping[str, Token]:
-    return _writer(node).inventory.tokens
+    return writer_of(node).inventory.tokens
 
 
 def _now(node: Node) -> datetime:
@@ -198,9 +172,9 @@ def _existing(tokens: Mapping[str, Token], token_id: str) -> Token:
     return token
 
 
-def _changeable(tokens: Mapping[str, Token], token_id: str, if_match: str | None) -> Token:
+def _changeable(tokens: Mapping[str, Token], token_id: str, asked: Asked) -> Token:
     token = _existing(tokens, token_id)
-    check_if_match(if_match, token.version)
+    asked.expect(token.version)
     if token.revoked_at is not None:
         raise ApiFault(409, "revoked", "the token is revoked, and stays so; make another one")
     return token
@@ -219,19 +193,17 @@ def _check_expiry(expires_at: datetime | None, now: datetime) -> None:
         raise ApiFault(422, "already_expired", "expires_at has passed; give a later time, or null for never")
 
 
-def _written(
-    after: Token, before: Token | None, actor: Actor, action: str, request: str, now: datetime
-) -> Draft[Token]:
+def _written(after: Token, before: Token | None, actor: Actor, action: str, asked: Asked, now: datetime) -> Write:
     record = audit(
         actor,
         action,
         f"{after.id} ({after.name})",
         at=now,
-        request_id=request,
+        request_id=asked.request_id,
         before=_facts(before) if before is not None else None,
         after=_facts(after),
     )
-    return Draft(Write(tokens=(after,), audit=(record,)), after)
+    return Write(tokens=(after,), audit=(record,))
 
 
 def _facts(token: Token) -> dict[str, Any]:

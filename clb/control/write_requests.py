@@ -72,11 +72,18 @@ class Rendered:
     version: int | None = None
     """Its ETag."""
     location: str | None = None
+    kept: BaseModel | None = None
+    """What a repetition is answered in place of `body`, where that has a secret."""
 
     @property
     def text(self) -> str:
         """The body as JSON; nothing of an answer without one."""
         return self.body.model_dump_json() if self.body is not None else ""
+
+    @property
+    def kept_text(self) -> str:
+        """What is stored of it."""
+        return self.kept.model_dump_json() if self.kept is not None else self.text
 
     @property
     def headers(self) -> dict[str, str]:
@@ -115,7 +122,7 @@ async def carry_out(
 
     def remembered(rendered: Rendered) -> Replay:
         assert key is not None, "only called with one"
-        return Replay(key, asked.digest, rendered.status, rendered.text, rendered.headers, datetime.now(UTC))
+        return Replay(key, asked.digest, rendered.status, rendered.kept_text, rendered.headers, datetime.now(UTC))
 
     def drafted(inventory: Inventory) -> Draft[Rendered]:
         write, rendered = draft(inventory)

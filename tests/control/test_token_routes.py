@@ -152,11 +152,24 @@ def test_dry_runs_change_nothing(lab):
     made = make(lab)
     keys = {"params": {"dry_run": "true"}}
     tried = lab.request("POST", "/v1/tokens", json={"name": "b", "role": "viewer"}, **keys)
-    assert (tried.status_code, tried.json()["secret"]) == (201, None)
+    assert (tried.status_code, tried.json()) == (200, {"dry_run": True, "changes": []})
     assert lab.request("POST", "/v1/tokens", json={"name": "deploy", "role": "viewer"}, **keys).status_code == 409
-    assert revoke(lab, made["id"], **keys)["state"] == "revoked"
+    assert revoke(lab, made["id"], **keys)["dry_run"] is True
     assert [each["state"] for each in lab.get("/v1/tokens")["tokens"]] == ["active"]
     assert len(lab.store.records) == 1
+
+
+def test_a_repeated_request_makes_no_other_token_and_shows_no_secret(lab):
+    keys = {"json": {"name": "a", "role": "viewer"}, "headers": {"idempotency-key": "k-1"}}
+    first, again = (lab.request("POST", "/v1/tokens", **keys) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == {**first.json(), "secret": None}
+    assert again.headers["location"] == first.headers["location"]
+    assert len(lab.tokens()) == 1
+    (kept,) = lab.store.replays.values()
+    assert first.json()["secret"] not in repr(kept)
+    other = lab.request("POST", "/v1/tokens", json={"name": "b", "role": "viewer"}, headers=keys["headers"])
+    assert other.status_code == 422
 
 
 def test_pages_and_filters(lab):
@@ -199,7 +212,7 @@ def test_another_node_writes_all_the_time(lab):
 
 def test_before_the_store_is_known(lab):
     lab.node.writer = None
-    assert make(lab, status=503)["code"] == "store_away"
+    assert make(lab, status=503)["code"] == "starting"
     assert lab.request("GET", "/v1/tokens").status_code == 503
 
 
