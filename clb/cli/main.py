@@ -25,6 +25,11 @@ COMMANDS = {
     "reload": "clb.cli.reload",
     "explain": "clb.cli.explain",
     "export": "clb.cli.export",
+    "lb": "clb.cli.lb",
+    "listener": "clb.cli.listener",
+    "rule": "clb.cli.rule",
+    "target": "clb.cli.target",
+    "health": "clb.cli.health",
     "cert": "clb.cli.cert",
     "keyring": "clb.cli.keyring",
     "token": "clb.cli.token",
@@ -32,6 +37,7 @@ COMMANDS = {
     "admin": "clb.cli.admin",
     "store": "clb.cli.store",
     "tls": "clb.cli.tls",
+    "api": "clb.cli.api",
 }
 """Word and module, in the order of the help; the module has a function of that name, or an `app` of several."""
 
