@@ -10,7 +10,8 @@ base64. The first key is the *current* one: it seals. All of them open.
 
 **The id of a key** follows from the key, so no keyring can give a key a wrong one: `k1-` and 16 hexadecimal digits of
 HKDF-SHA256(key, info "clb keyring v1 id"). The key itself encrypts nothing; what wraps is
-HKDF-SHA256(key, info "clb keyring v1 wrap"). `k1` is the version of everything below.
+HKDF-SHA256(key, info "clb keyring v1 wrap"); the Ed25519 key that signs the ledger's hours is
+HKDF-SHA256(key, info "clb keyring v1 sign"). `k1` is the version of everything below.
 
 **A sealed key** (`SealedKey`) is made of a fresh random data key of 32 bytes, by AES-256-GCM with random nonces of 12
 bytes and tags of 16, each in the order nonce, ciphertext, tag:
@@ -37,6 +38,7 @@ from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -94,10 +96,29 @@ class SealedKeyDamaged(KeyringFault):
 class _Key:
     id: str
     wrapping: AESGCM = field(repr=False)
+    signing: Ed25519PrivateKey = field(repr=False)
 
     @classmethod
     def of(cls, key: bytes) -> _Key:
-        return cls(f"k1-{_derived(key, 'id', 8).hex()}", AESGCM(_derived(key, "wrap", KEY_BYTES)))
+        signing = Ed25519PrivateKey.from_private_bytes(_derived(key, "sign", KEY_BYTES))
+        return cls(f"k1-{_derived(key, 'id', 8).hex()}", AESGCM(_derived(key, "wrap", KEY_BYTES)), signing)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs closed hours of the ledger, so that whoever writes the database cannot make them."""
+
+    key_id: str
+    _key: Ed25519PrivateKey = field(repr=False)
+
+    @property
+    def public_key(self) -> bytes:
+        """Whom to check a signature with."""
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, data: bytes) -> bytes:
+        """An Ed25519 signature (RFC 8032), 64 bytes."""
+        return self._key.sign(data)
 
 
 class Keyring:
@@ -121,6 +142,16 @@ class Keyring:
     def key_ids(self) -> tuple[str, ...]:
         """Ids of all keys, the current one first."""
         return tuple(self._keys)
+
+    @property
+    def signer(self) -> Signer:
+        """Signs with what is derived of the current key."""
+        return Signer(self.current, self._keys[self.current].signing)
+
+    def public_key(self, key_id: str) -> bytes | None:
+        """What signatures of one of the keys are checked with; None of a key that is not here."""
+        key = self._keys.get(key_id)
+        return key.signing.public_key().public_bytes_raw() if key is not None else None
 
     def seal(self, key_pem: bytes, certificate_id: str, generation: int, chain_pem: str) -> SealedKey:
         """Encrypt a private key; it opens for the same certificate, generation and chain only."""

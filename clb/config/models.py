@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from clb.config.fields import File, FrozenModel, Name, Names, ShortText, StoredId
 from clb.config.limits import Access, InFlight, NodeLimits, RateCap, RateLimit
 from clb.config.listeners import Limits, Listener, ProxyProtocol, Timeouts
-from clb.config.node import AccessLog, Admin, KeyPair, Keyring, Node, Notify, Store
+from clb.config.node import AccessLog, Admin, KeyPair, Keyring, Ledger, Node, Notify, Store
 from clb.config.rules import HashOn, HealthCheck, Passive, Pool, Redirect, Retry, Rule, Session, Target
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "InFlight",
     "KeyPair",
     "Keyring",
+    "Ledger",
     "Limits",
     "Listener",
     "LoadBalancer",
@@ -85,6 +86,7 @@ class Config(FrozenModel):
     store: Store = Store()
     keyring: Keyring = Keyring()
     notify: Notify = Notify()
+    ledger: Ledger = Ledger()
     certificates: dict[Name, Certificate] = Field(default_factory=dict)
     load_balancers: tuple[LoadBalancer, ...] = ()
 

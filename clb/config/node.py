@@ -112,6 +112,17 @@ class Store(FrozenModel):
     """By default an SQLite file in `node.state_dir`. May hold a password, so it is never shown."""
 
 
+class Ledger(FrozenModel):
+    """How long the durable ledger keeps what (docs/ledger.md)."""
+
+    minutes: Annotated[float, seconds("1h", "400d")] = 2 * 86400.0
+    five_minutes: Annotated[float, seconds("1d", "400d")] = 40 * 86400.0
+    """What peaks and percentiles of a month are made of."""
+    hours: Annotated[float, seconds("2d", "3650d")] = 400 * 86400.0
+    """Of a closed hour that is gone its signed link stays."""
+    days: Annotated[float, seconds("2d", "36500d")] = 1825 * 86400.0
+
+
 class Keyring(FrozenModel):
     """Where the key that encrypts stored private keys comes from; at most one of these."""
 

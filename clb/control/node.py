@@ -24,6 +24,7 @@ from clb.control.writer import Writer
 from clb.metering.cells import CONTROL, FIELDS, Cells, TargetField, TargetState, listener_key, rule_key, target_key
 from clb.service.bundle import Outline
 from clb.service.outline_parts import Differences, differences
+from clb.store.ledger import LedgerTables
 
 PROCESSES_AGE_S = 5.0
 """After so long without a word of the supervisor, what it said last is not believed any more."""
@@ -189,6 +190,8 @@ class Node:
     """Why what the store has is not in service here; None while it is."""
     writer: Writer | None = None
     """What all changes through the API go by; None until it is known what the store has."""
+    ledger: Callable[[], LedgerTables] | None = None
+    """Tables of the durable ledger; raises StoreFault while there is no database. To be used in a thread."""
     admin_tls: AdminTls | None = None
     """None while the management address speaks plain HTTP."""
     trail: AuditTrail = field(default_factory=AuditTrail)

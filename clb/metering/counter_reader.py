@@ -13,13 +13,13 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from clb.metering.cells import NODE
-from clb.metering.counter_fields import FIELDS, ROLLED_UP, WIRE, Kind, parent_of
+from clb.metering.counter_fields import WIRE, Kind
 from clb.metering.counter_file import SUFFIX
 from clb.metering.counter_format import (
     HEADER_BYTES,
@@ -32,9 +32,8 @@ from clb.metering.counter_format import (
     walk,
 )
 from clb.metering.lanes import lane_sums, versions
+from clb.metering.rolled_up import Counts, RolledUp
 
-Counts = dict[str, int]
-"""Counters by name (`FIELDS`)."""
 _BLOCK = 64
 """So many records are compared at once."""
 
@@ -147,7 +146,7 @@ class CounterReader:
         self._directory = directory
         self._views: dict[str, FileView] = {}
         self._summed: list[FileView] = []
-        self._tables: dict[Kind, dict[str, Counts]] = {kind: {} for kind in Kind}
+        self._sums = RolledUp()
         self.faults: list[str] = []
 
     def files(self) -> list[FileView]:
@@ -166,16 +165,13 @@ class CounterReader:
         """Add everything up."""
         views = self.files()
         if views != self._summed:
-            self._summed, self._tables = views, {kind: {} for kind in Kind}
+            self._summed, self._sums = views, RolledUp()
             for view in views:
                 view.forget()
         for view in views:
-            for kind, key, growth in view.growth():
-                if kind is Kind.LANES:
-                    self._add(Kind.LISTENER, parent_of(kind, key), zip(WIRE, growth, strict=True))
-                else:
-                    self._add(kind, key, zip(view.header.fields[kind], growth, strict=True))
-        tables = self._tables
+            self._sums.take(view)
+        self._sums.changed.clear()
+        tables = self._sums.tables
         node = tables[Kind.NODE].get(NODE, {})
         return Totals(node, tables[Kind.LISTENER], tables[Kind.RULE], tables[Kind.TARGET], self.faults)
 
@@ -203,21 +199,6 @@ class CounterReader:
         except BadCounterFile as error:
             self.faults.append(f"{path}: {error}")
         return view
-
-    def _add(self, kind: Kind, key: str, growth: Iterable[tuple[str, int]]) -> None:
-        """Add to a name's counts, and what is counted once, below, to those of its rule and listener."""
-        counts = self._tables[kind].get(key)
-        if counts is None:
-            counts = self._tables[kind][key] = dict.fromkeys(FIELDS[kind], 0)
-        belongs_above = ROLLED_UP.get(kind, ())
-        above: list[tuple[str, int]] = []
-        for name, more in growth:
-            if more:
-                counts[name] = counts.get(name, 0) + more
-                if name in belongs_above:
-                    above.append((name, more))
-        if above:
-            self._add(Kind(kind - 1), parent_of(kind, key), above)
 
 
 @lru_cache(maxsize=64)

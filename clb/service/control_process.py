@@ -19,6 +19,7 @@ from pathlib import Path
 
 import uvloop
 
+from clb.certificates.keyring import Signer
 from clb.config.models import Config
 from clb.control.events import EventHistory
 from clb.control.keyring_holder import KeyringHolder
@@ -33,6 +34,7 @@ from clb.service.bundle_files import BundleReader
 from clb.service.channel import Message
 from clb.service.counter_totals import CountersFollowed
 from clb.service.health_file import HealthFile
+from clb.service.ledger_keeper import LedgerKeeper
 from clb.service.management import Management
 from clb.service.outline_parts import Differences
 from clb.service.probe import Checker
@@ -41,8 +43,7 @@ from clb.service.starts import ControlStart
 from clb.service.state import load_cookie_key
 from clb.service.store_keeper import LateStore, StoreKeeper
 from clb.service.supervisor_link import SupervisorLink
-from clb.store.database import prepare_store
-from clb.store.interface import Store
+from clb.store.database import Database, prepare_store
 
 SECOND = 1.0
 SAMPLING_SHARE = 50
@@ -91,6 +92,10 @@ class _ControlProcess:
             self._link, lambda: self._node.outline, self._take_outline, lambda: self._node.keyring.keyring
         )
         self._store_keeper = StoreKeeper(self._node, store, applying, start.state_dir)
+        self._ledger = LedgerKeeper(
+            store.ledger, start.counters, lambda: self._node.outline.config, self._node.events, signer=self._signer
+        )
+        self._node.ledger = store.ledger
         identity = self._reader.admin(start.admin_identity) if start.admin_identity is not None else None
         self._management = Management(self._node, start, identity)
         await self._management.start()
@@ -101,7 +106,7 @@ class _ControlProcess:
         await self._checker.warm_up()
         self._prober.update(self._node.outline)
         self._prober.start()
-        work = (self._tick(), self._management.look_after(), self._store_keeper.run())
+        work = (self._tick(), self._management.look_after(), self._store_keeper.run(), self._ledger.run())
         ticking = [asyncio.create_task(each) for each in work]
         _logger.info("management serves", extra=fields(**_where(self._node)))
         self._link.send({"type": "ready"})  # From now on there is something to end in order.
@@ -111,10 +116,15 @@ class _ControlProcess:
         await self._prober.stop()
         await self._checker.close()
         await self._management.stop()
+        self._ledger.close()
         self._store_keeper.close()
         self._link.close()
         self._counters.close()
         return 0
+
+    def _signer(self) -> Signer | None:
+        keyring = self._node.keyring.keyring
+        return keyring.signer if keyring is not None else None
 
     # --- making things ---
 
@@ -208,6 +218,6 @@ def _where(node: Node) -> dict[str, object]:
     }
 
 
-def _prepared_store(config: Config, state_dir: Path) -> Store:
+def _prepared_store(config: Config, state_dir: Path) -> Database:
     url = config.store.url.get_secret_value() if config.store.url is not None else None
     return prepare_store(url, state_dir)

@@ -26,9 +26,11 @@ from clb.observe.logging import fields
 from clb.service import collector
 from clb.service.applying import Applying
 from clb.service.bundle import Outline
+from clb.store.database import Database
 from clb.store.dump import dump_lines
 from clb.store.interface import Store, StoreFault
 from clb.store.inventory import AuditRecord, Inventory, Override, Replay, Write
+from clb.store.ledger import LedgerTables
 from clb.store.snapshot_file import NoSnapshot, read_snapshot, write_lines
 
 LOOK_S: Final = 30.0
@@ -47,12 +49,20 @@ _logger = logging.getLogger(__name__)
 class LateStore:
     """A store that is brought to the newest schema when it is first reached, which may be long after the start."""
 
-    def __init__(self, prepare: Callable[[], Store]) -> None:
+    def __init__(self, prepare: Callable[[], Database]) -> None:
         self._prepare = prepare
-        self._store: Store | None = None
+        self._store: Database | None = None
         self._lock = threading.Lock()
 
-    def _ready(self) -> Store:
+    def ledger(self) -> LedgerTables:
+        """The ledger's tables.
+
+        Raises:
+            StoreFault: there is no database yet.
+        """
+        return self._ready().ledger
+
+    def _ready(self) -> Database:
         with self._lock:
             if self._store is None:
                 self._store = self._prepare()

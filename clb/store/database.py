@@ -23,6 +23,7 @@ from clb.store.changes import CHANNEL, Listener, wait_by_polling
 from clb.store.engine import WRITES, Owner, open_engine, reason, store_url, translated
 from clb.store.interface import OutcomeUnknown, StaleRevision, StoreFault
 from clb.store.inventory import AuditRecord, Certificate, Entry, Inventory, Replay, Write
+from clb.store.ledger import LedgerTables
 from clb.store.migration import migrate
 
 REPLAYS_KEPT: Final = timedelta(days=1)
@@ -68,6 +69,7 @@ class Database:
         self._engine = engine
         self._now = now
         self._listener = Listener(engine) if engine.dialect.name == "postgresql" else None
+        self.ledger = LedgerTables(engine)
 
     @property
     def engine(self) -> Engine:
@@ -165,7 +167,7 @@ class Database:
             revision = max(was, inventory.revision) + 1
             connection.execute(update(tables.store).values(revision=revision))
             for table in reversed(tables.metadata.sorted_tables):
-                if table is not tables.store:
+                if table is not tables.store and table not in tables.LEDGER:
                     connection.execute(delete(table))
             self._write(connection, whole)
             if audit:

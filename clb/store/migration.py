@@ -19,7 +19,7 @@ from clb.store import tables
 from clb.store.engine import WRITES, translated
 from clb.store.interface import SchemaFault
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration."""
 _LOCK: Final = 0x636C62
 """PostgreSQL's advisory lock: "clb"."""
@@ -67,10 +67,11 @@ def current(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
+    # Before it is imported: it tells of its plugins then.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
     from alembic.config import Config
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", "clb.store:migrations")
     config.attributes["connection"] = connection

@@ -193,3 +193,72 @@ replays = Table(
     Column("headers", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False, index=True),
 )
+
+# --- the ledger: written by nodes each second, outside of the revision ---
+
+USAGE_AMOUNTS = (
+    "wire_in", "billed_in", "wire_out", "billed_out",
+    "handshake_in", "handshake_out", "overhead_in", "overhead_out",
+    "unsent_handshake_out", "unsent_billed_out",
+    "proxy_header_in", "plain_http_in", "unfinished_handshake_in", "unfinished_handshake_out",
+    "connections", "residuals", "handshakes_full", "handshakes_resumed",
+    "requests_none", "requests_1xx", "requests_2xx", "requests_3xx", "requests_4xx", "requests_5xx",
+    "unsent_out", "handshakes_failed", "refused", "rule_evaluations",
+)  # fmt: skip
+"""The names of metering/usage.py, which this layer does not know; a test compares them."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("resolution", Integer, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", _NAME, primary_key=True),
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in USAGE_AMOUNTS),
+    Column("open_peak", BigInteger, nullable=False),
+    Column("covers_from", BigInteger),
+)
+
+usage_nodes = Table(
+    "usage_nodes",
+    metadata,
+    Column("node", _NAME, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("written_at", BigInteger, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("closed", BigInteger, nullable=False),
+)
+
+usage_positions = Table(
+    "usage_positions",
+    metadata,
+    Column("node", _NAME, primary_key=True),
+    Column("file", String(32), primary_key=True),
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("amounts", Text, nullable=False),
+)
+
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("node", _NAME, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("chain", String(64), nullable=False),
+    Column("residual_in", BigInteger, nullable=False),
+    Column("residual_out", BigInteger, nullable=False),
+    Column("residuals", BigInteger, nullable=False),
+    Column("closed_at", BigInteger, nullable=False),
+    Column("key_id", Text),
+    Column("public_key", String(64)),
+    Column("signature", String(128)),
+    UniqueConstraint("node", "start"),
+)
+
+LEDGER = (usage, usage_nodes, usage_positions, usage_hours)
+"""What is no part of the inventory: neither in a backup nor replaced by one."""

@@ -42,8 +42,8 @@ def test_a_database_without_a_schema_is_told(tmp_path: Path, url: str):
 
 def test_a_schema_of_before_is_told(opened: Callable[[], Database], monkeypatch: pytest.MonkeyPatch):
     store = opened()
-    monkeypatch.setattr("clb.store.checkup.HEAD", "0002")
-    with pytest.raises(SchemaFault, match="has schema 0001 and this clb's is 0002: run `clb store migrate`"):
+    monkeypatch.setattr("clb.store.checkup.HEAD", "9999")
+    with pytest.raises(SchemaFault, match="has schema 0002 and this clb's is 9999: run `clb store migrate`"):
         check_up(store)
 
 

@@ -203,7 +203,7 @@ def test_first_bytes(word, blind, sent):
     assert reason(error) == blind
 
 
-@pytest.mark.parametrize("sent", [b"", HELLO[:50], HELLO12])
+@pytest.mark.parametrize("sent", [b"", HELLO[:50], HELLO12], ids=["nothing", "half_a_hello", "a_hello"])
 def test_client_closes(sent):
     assert reason(feed(LISTENER, sent, end=True)) == "client_closed"
 
