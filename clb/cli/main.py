@@ -30,6 +30,7 @@ COMMANDS = {
     "rule": "clb.cli.rule",
     "target": "clb.cli.target",
     "health": "clb.cli.health",
+    "usage": "clb.cli.usage",
     "cert": "clb.cli.cert",
     "keyring": "clb.cli.keyring",
     "token": "clb.cli.token",

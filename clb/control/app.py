@@ -33,6 +33,7 @@ from clb.control.rule_routes import rule_routes
 from clb.control.target_routes import health_routes, target_routes
 from clb.control.token_routes import build_token_router
 from clb.control.tokens import TokenBook
+from clb.control.usage_routes import usage_routes
 from clb.control.writer import CannotServe, NodeBusy
 from clb.store.interface import OutcomeUnknown, StoreAway
 
@@ -59,6 +60,7 @@ def create_app(node: Node, exposition: Exposition, book: TokenBook) -> FastAPI:
     app.include_router(rule_routes(node))
     app.include_router(target_routes(node))
     app.include_router(health_routes(node))
+    app.include_router(usage_routes(node))
     app.include_router(certificate_routes(node))
     app.include_router(keyring_routes(node))
     add_fault_handlers(app)
