@@ -27,6 +27,10 @@ _CONTROL_KINDS = {
     "admin.metrics_open": Kind.IN_PLACE,
     "notify.webhook": Kind.IN_PLACE,
     "notify.secret": Kind.IN_PLACE,
+    "ledger.minutes": Kind.IN_PLACE,
+    "ledger.five_minutes": Kind.IN_PLACE,
+    "ledger.hours": Kind.IN_PLACE,
+    "ledger.days": Kind.IN_PLACE,
 }
 """All else of the management's own keys is bound or opened once, when the control process starts."""
 
@@ -41,7 +45,7 @@ def _entries(sides: Sides) -> Iterator[Entry]:
     old, new = sides.old, sides.new
     for key, what in changed_fields(old.node, new.node):
         yield Entry(_NODE_KINDS.get(key, Kind.IN_PLACE), f"node.{key}", what)
-    for part in ("admin", "store", "keyring", "notify"):
+    for part in ("admin", "store", "keyring", "notify", "ledger"):
         for key, what in changed_fields(getattr(old, part), getattr(new, part)):
             where = f"{part}.{key}"
             yield Entry(_CONTROL_KINDS.get(where, Kind.CONTROL_RESTART), where, what)

@@ -21,7 +21,7 @@ from clb.service.merging import FilePart, names_of
 from clb.service.stored_models import StoredModels
 from clb.store.inventory import Inventory
 
-SECTIONS: Final = ("node", "admin", "store", "keyring", "notify")
+SECTIONS: Final = ("node", "admin", "store", "keyring", "notify", "ledger")
 """Of the node itself; some of their keys are secrets."""
 _LEFT_OUT: Final = {
     "store": "store.url",

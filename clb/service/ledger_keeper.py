@@ -99,6 +99,8 @@ class LedgerKeeper:
         self._positions: dict[Position, dict[str, int]] = {}
         self._of: tuple[Config, _Listeners] | None = None
         self._was_away = False
+        self._busy_s = 0.0
+        """CPU time of the last look, that of the database's driver with it."""
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -106,7 +108,7 @@ class LedgerKeeper:
             begun = time.monotonic()
             is_written = await self.write()
             took = time.monotonic() - begun
-            await asyncio.sleep(max(SECOND - took, took * _SHARE if is_written else RETRY_S, 0.0))
+            await asyncio.sleep(max(SECOND - took, self._busy_s * _SHARE if is_written else RETRY_S))
 
     async def write(self) -> bool:
         """Write down what was counted; whether the database took it."""
@@ -128,6 +130,11 @@ class LedgerKeeper:
     # --- in a thread ---
 
     def _write(self) -> None:
+        begun = time.thread_time()
+        self._look()
+        self._busy_s = time.thread_time() - begun
+
+    def _look(self) -> None:
         tables, node = self._tables(), self._config().node.name
         if self._state is None:
             self._state, self._positions = tables.state(node)

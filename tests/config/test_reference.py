@@ -23,6 +23,7 @@ PREFIXES = {
     "Store": "store.",
     "Keyring": "keyring.",
     "Notify": "notify.",
+    "Ledger": "ledger.",
     "NodeLimits": "limits.",
     "ProxyProtocol": "proxy_protocol.",
     "HashOn": "hash_on.",

@@ -11,7 +11,10 @@ CASES = {
     "capital": ("Node: {}", ['1:1: Node: unknown key; did you mean "node"?']),
     "far_off": (
         "xyz: {}",
-        ["1:1: xyz: unknown key; the keys here are node, admin, store, keyring, notify, certificates, load_balancers"],
+        [
+            "1:1: xyz: unknown key; the keys here are node, admin, store, keyring, notify, ledger, certificates, "
+            "load_balancers"
+        ],
     ),
     "belongs_below": ("state_dir: x", ['1:1: state_dir: unknown key here; it belongs under "node"']),
     "belongs_above": (
@@ -46,8 +49,8 @@ CASES = {
     "strange_key_is_shown_printable": (
         '"a\\tb\\e": 1',
         [
-            "1:1: a\\tb\\x1b: unknown key; the keys here are node, admin, store, keyring, notify, certificates, "
-            "load_balancers"
+            "1:1: a\\tb\\x1b: unknown key; the keys here are node, admin, store, keyring, notify, ledger, "
+            "certificates, load_balancers"
         ],
     ),
 }
