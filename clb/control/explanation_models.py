@@ -29,7 +29,10 @@ class BadQuestion(ValueError):
 class Question(BaseModel):
     """`POST /v1/explain`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"url": "https://shop.example.com/cart", "headers": [["Cookie", "id=7"]]}]},
+    )
 
     url: Annotated[str, Field(max_length=LONGEST_URL)]
     """Whole: `https://shop.example.com/path?query`."""

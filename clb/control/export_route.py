@@ -18,6 +18,7 @@ from clb.service.stored_models import ModelFaults
 from clb.store.inventory import Role
 
 STEP_S = 0.002
+_YAML = {"schema": {"type": "object"}, "example": "load_balancers: []\n"}
 
 
 def export_routes(node: Node) -> APIRouter:
@@ -28,7 +29,9 @@ def export_routes(node: Node) -> APIRouter:
         "/v1/export",
         dependencies=[requires(Role.ADMIN)],
         response_class=Response,
-        responses={200: {"content": {"application/yaml": {"schema": {"type": "object"}}}}},
+        responses={
+            200: {"content": {"application/yaml": {"schema": {"type": "object"}, "example": "load_balancers: []\n"}}}
+        },
     )
     async def export() -> Response:
         """The node's whole state as YAML; on the same store its use changes nothing. Secrets are not in it."""

@@ -286,7 +286,7 @@ class Status(Answer):
 class ReloadRequest(BaseModel):
     """`POST /v1/reload`; no body asks for the same."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"plan_only": True}]})
 
     plan_only: bool = False
     """Only say what would change."""

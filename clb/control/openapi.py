@@ -1,7 +1,7 @@
 """The OpenAPI document, completed with what every operation has in common.
 
-Owns:      problem details as the form of every fault; the statuses that guard and app add; roles; no schemas of forms
-           that nobody answers.
+Owns:      problem details as the form of every fault; the statuses that guard and app add; roles; examples of answers;
+           no schemas of forms that nobody answers.
 Elsewhere: each operation's own faults (its route); FastAPI makes all else.
 Pure:      a document in, a document out.
 """
@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from clb.control.access import ROLE_EXTENSION, SECURITY_SCHEME
+from clb.control.answer_examples import EXAMPLES
 from clb.control.models import ErrorAnswer
 from clb.control.problems import PROBLEM_JSON
 
@@ -37,6 +38,9 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         shape = ErrorAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(shape.pop("$defs", {}))
         schemas["ErrorAnswer"] = shape
+    for name, example in EXAMPLES.items():
+        if name in schemas:
+            schemas[name]["examples"] = [example]
     return document
 
 

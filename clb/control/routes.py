@@ -108,9 +108,10 @@ def _add_reload(router: APIRouter, node: Node) -> None:
         actor: Annotated[Actor, requires(Role.OPERATOR)],
         request: Annotated[str, RequestId],
         wanted: ReloadRequest | None = None,
+        dry_run: Annotated[bool, Query(description="Only say what would change, as `plan_only`.")] = False,
     ) -> ReloadAnswer:
         """Read the configuration again and take it up, or say what would change."""
-        plan_only = wanted is not None and wanted.plan_only
+        plan_only = dry_run or (wanted is not None and wanted.plan_only)
         try:
             reply = await node.supervisor.ask("plan" if plan_only else "reload")
         except SupervisorSilent as silent:

@@ -47,7 +47,13 @@ def usage_routes(node: Node) -> APIRouter:
         tables = node.ledger
         return await asyncio.to_thread(lambda: question(tables()))
 
-    @router.get("", response_model=Usage, responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}})
+    @router.get(
+        "",
+        response_model=Usage,
+        responses={
+            200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": "tenant,billed_in\nacme,79\n"}}}
+        },
+    )
     async def show_usage(
         request: Request,
         begin: Annotated[
