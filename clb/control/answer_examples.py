@@ -99,8 +99,8 @@ _USE: Final = {
 }
 _FIGURES: Final = {
     "billed_in": 79, "billed_out": 40, "handshake_in": 597, "handshake_out": 1524, "overhead_in": 46,
-    "overhead_out": 46, "wire_in": 722, "wire_out": 1610, "unsent_out": 0, "residual_in": 0, "residual_out": 0, "connections": 1,
-    "connections_open_peak": 1, "handshakes_full": 1, "handshakes_resumed": 0, "handshakes_failed": 0,
+    "overhead_out": 46, "wire_in": 722, "wire_out": 1610, "unsent_out": 0, "residual_in": 0, "residual_out": 0,
+    "connections": 1, "connections_open_peak": 1, "handshakes_full": 1, "handshakes_resumed": 0, "handshakes_failed": 0,
     "requests": {"2xx": 1}, "rule_evaluations": 1, "defects": 0,
 }  # fmt: skip
 _LINK: Final = {
@@ -154,8 +154,8 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "Plan": {"dry_run": True, "changes": [_PLAN_ENTRY]},
         "Explanation": {
             "listener": {
-                "load_balancer": "shop", "listener": "https", "address": "0.0.0.0", "port": 443,  # noqa: S104
-                "protocol": "https", "why": "https on port 443, at any address", "others": [],
+                "load_balancer": "shop", "listener": "https", "address": "10.0.0.2", "port": 443,
+                "protocol": "https", "why": "https on port 443, at 10.0.0.2", "others": [],
             },
             "verdict": {"outcome": "forwarded", "status": None, "text": "forwarded to 10.0.0.5:8080"},
         },

@@ -36,6 +36,11 @@ class ListenerTotals:
     refused: Mapping[str, int] = field(default_factory=dict)
     """By reason."""
     traffic: Traffic = field(default_factory=Traffic)
+    defects: int = 0
+    """Connections whose bytes did not add up at their end."""
+    unpaid: Mapping[str, int] = field(default_factory=dict)
+    """Bytes from clients that are in another class as well: PROXY headers, plain HTTP to a TLS port, handshakes that
+    were never finished."""
 
 
 @dataclass(frozen=True, slots=True)

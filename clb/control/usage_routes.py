@@ -26,6 +26,7 @@ from clb.control.usage_reports import LEVELS, STEPS, Asked, heads, statement, ve
 from clb.store.inventory import Role
 from clb.store.ledger import LedgerTables
 
+_CSV: Final = {"schema": {"type": "string"}, "example": "tenant,billed_in\nacme,79\n"}
 _MOST_GROUPS: Final = 10_000
 _MOST_STEPS: Final = 50_000
 _LONGEST: Final = 5 * 366 * 86400
@@ -50,9 +51,7 @@ def usage_routes(node: Node) -> APIRouter:
     @router.get(
         "",
         response_model=Usage,
-        responses={
-            200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": "tenant,billed_in\nacme,79\n"}}}
-        },
+        responses={200: {"content": {"text/csv": _CSV}}},
     )
     async def show_usage(
         request: Request,

@@ -87,6 +87,13 @@ METRICS: dict[str, MetricName] = {
         "direction",
     ),
     "clb_unsent_bytes_total": _counter("Bytes written and never acknowledged: of no use to the client.", *_LISTENER),
+    "clb_unpaid_bytes_total": _counter(
+        "Bytes from clients by what they came to, counted in their class as well: PROXY headers, plain HTTP to a TLS "
+        "port, handshakes that never were finished.",
+        *_LISTENER,
+        "kind",
+    ),
+    "clb_ledger_defects_total": _counter("Connections whose bytes did not add up at their end: a defect.", *_LISTENER),
     # Rules.
     "clb_rule_requests_total": _counter("Requests of the rule by class of the answer's status.", *_RULE, "code"),
     "clb_rule_billed_bytes_total": _counter("HTTP bytes of the rule, as written.", *_RULE, "direction"),

@@ -251,6 +251,9 @@ def _add_listener_totals(series: _Series, names: tuple[str, str], counted: Liste
             number = getattr(traffic, f"{group}_{direction}")
             series.count("clb_traffic_bytes_total", (*names, group, direction), number)
     series.count("clb_unsent_bytes_total", names, traffic.unsent_out)
+    for kind, number in counted.unpaid.items():
+        series.count("clb_unpaid_bytes_total", (*names, kind), number)
+    series.count("clb_ledger_defects_total", names, counted.defects)
 
 
 def _add_rule(series: _Series, names: tuple[str, str, str], counted: list[RuleTotals]) -> None:

@@ -17,6 +17,7 @@ from clb.metering.counters import net_traffic
 from clb.observe.logging import fields
 
 Counts = Mapping[str, int]
+UNPAID = ("proxy_header", "plain_http", "unfinished_handshake")
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class CounterTotals:
             requests=_requests(counts),
             refused=_by_reason(counts, "refused_"),
             traffic=net_traffic(counts),
+            defects=counts.get("residuals", 0),
+            unpaid={name: counts.get(f"{name}_in", 0) for name in UNPAID},
         )
 
     def rule(self, key: str) -> RuleTotals | None:

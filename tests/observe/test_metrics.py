@@ -36,6 +36,8 @@ def lab(tmp_path):
     """A node on which everything that can be counted was."""
     lab = Lab(tmp_path)
     lab.totals.listeners["shop/https"] = ListenerTotals(
+        defects=1,
+        unpaid={"plain_http": 12},
         connections=9,
         handshakes_full=5,
         handshakes_resumed=2,
@@ -101,6 +103,8 @@ VALUES = {
     "wire": ("clb_wire_bytes_total", {**HTTPS, "direction": "out"}, 205),
     "billed": ("clb_traffic_bytes_total", {**HTTPS, "class": "billed", "direction": "in"}, 80),
     "unsent": ("clb_unsent_bytes_total", HTTPS, 5),
+    "unpaid": ("clb_unpaid_bytes_total", {**HTTPS, "kind": "plain_http"}, 12),
+    "defects": ("clb_ledger_defects_total", HTTPS, 1),
     "rule_requests": ("clb_rule_requests_total", {**RULE, "code": "2xx"}, 7),
     "rule_bytes": ("clb_rule_billed_bytes_total", {**RULE, "direction": "out"}, 170),
     "rule_all_out": ("clb_rule_all_unavailable", RULE, 0),
