@@ -13,6 +13,7 @@ from clb.certificates import keyring
 from clb.certificates.lifecycle import State
 from clb.control.app import _CODES
 from clb.control.certificate_faults import keyring_unusable, previous_needs_force
+from clb.control.doors import _WHY
 
 SOURCE = Path(clb.__file__).parent
 PAGE = SOURCE.parent / "docs" / "api.md"
@@ -49,6 +50,7 @@ def test_every_code_is_in_the_table_and_no_other():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     out_of_dates = [previous_needs_force("a", dates, now, now) for dates in (State.EXPIRED, State.PENDING)]
     expected |= {(each.status, each.code) for each in (*unusable, *out_of_dates)}
+    expected |= {(401, code) for code, _ in _WHY.values()}
     # The app decides between two statuses for it.
     assert shown == expected | {(400, "invalid_input")}
 
