@@ -3,8 +3,7 @@
     python -m benchmarks.writes [--certificates 1000] [--rules 5000] [--seconds 10] [--writes-per-s 5]
 
 Owns:      filling a store, a node on it, load at half of what it can serve, and writes of one target at a time.
-Elsewhere: the node with a socket for writes (tests/service/write_host.py): the way behind the API's routes, without
-           HTTP and tokens; the other benchmarks (cli.py).
+Elsewhere: the other benchmarks (cli.py).
 
 Load comes from wrk: first as much as goes, then, by a delay in each connection, half of it; with and without writes.
 """
@@ -36,10 +35,12 @@ from cryptography.x509.oid import NameOID
 
 from clb.certificates.keyring import Keyring, new_secret
 from clb.certificates.reading import key_digest
+from clb.cli.node_client import NodeClient, NodeFault
 from clb.store.database import prepare_store
 from clb.store.inventory import Certificate, Entry, Kind, Material, Write
 
 ROOT = Path(__file__).parents[1]
+_MAIN = "import sys; sys.argv[0] = 'clb'; from clb.cli.main import main; main()"
 NOW = datetime.now(UTC)
 CONNECTIONS = 32
 NGINX = """
@@ -169,26 +170,24 @@ def measured(process: subprocess.Popen[str]) -> Load:
 
 
 class Writes:
-    """A connection to the control process."""
+    """A client of the management API, over the control socket."""
 
     def __init__(self, path: Path) -> None:
-        self._sock = socket.socket(socket.AF_UNIX)
-        self._sock.connect(str(path))
-        self._lines = self._sock.makefile("rwb")
+        self._node = NodeClient(path, 30.0)
+
+    def is_ready(self) -> bool:
+        """Whether the node takes writes."""
+        try:
+            self._node.post("/v1/rules/none/targets?dry_run=true", {"address": "127.0.0.1", "port": 1})
+        except NodeFault as fault:
+            return fault.code == "not_found"
+        return True
 
     def target(self, rule: int, port: int) -> float:
         """Register a target; return how long it took until it was in every worker, in milliseconds."""
-        key = f"127.0.0.1:{port}"
-        change = {"id": f"tgt-{rule:06}{port:06}", "kind": "target", "parent": f"rule-{rule:012}", "key": key}
-        change["document"] = {"address": "127.0.0.1", "port": port}
         began = time.perf_counter()
-        self._lines.write(json.dumps([change]).encode() + b"\n")
-        self._lines.flush()
-        answer = json.loads(self._lines.readline())
-        took = (time.perf_counter() - began) * 1e3
-        if "revision" not in answer:
-            raise SystemExit(str(answer))
-        return took
+        self._node.post(f"/v1/rules/rule-{rule:012}/targets", {"address": "127.0.0.1", "port": port})
+        return (time.perf_counter() - began) * 1e3
 
 
 def p99(values: Sequence[float]) -> float:
@@ -216,14 +215,14 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     node = {"state_dir": str(folder / "state"), "workers": 2, "access_log": {"format": "off"}}
     (folder / "clb.yaml").write_text(json.dumps({"node": node, "admin": {"port": admin}}))
     nginx = ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
-    host = [sys.executable, str(ROOT / "tests/service/write_host.py"), "serve", "--config", str(folder / "clb.yaml")]
+    host = [sys.executable, "-c", _MAIN, "serve", "--config", str(folder / "clb.yaml")]
     with running(nginx, folder / "nginx.out"), running(host, folder / "clb.log") as clb:
         print(f"{options.certificates} certificates, {options.rules} rules, all of the store")
         print(f"  start            {wait_for(folder / 'clb.log', ': ready ', clb):8.2f} s")
         wait_for(folder / "clb.log", "management serves", clb)
-        while not (folder / "state" / "writes.sock").exists():
+        writes = Writes(folder / "state" / "control.sock")
+        while not writes.is_ready():
             time.sleep(0.05)
-        writes = Writes(folder / "state" / "writes.sock")
         print(f"  first write      {writes.target(1, 20000):8.1f} ms")
         report(options, folder, port, writes)
 

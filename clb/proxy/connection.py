@@ -137,8 +137,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.billed_in = 0
         self.billed_out = 0
         self.requests = 0
-        self.last_request = runtime.requests_on_a_connection
-        """The number of the request whose answer says that the connection ends; 0 = the next answer does."""
+        self.last_request = 0
+        """The number of the request whose answer says that the connection ends; 0 = the next answer does. Told by the
+        listener that takes the connection in."""
         self.last_ledger: TargetLedger | None = None
         """Of the last request that a real server answered; what of it does not arrive is taken back there."""
         self.client_address = b""

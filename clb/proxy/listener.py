@@ -268,6 +268,8 @@ class ListenerRuntime:
             self._connection_refused(connection, reason)
             return False
         self.connections.add(connection)
+        # Only now: since it was made the listener may have begun to drain, and told all that it had then.
+        connection.last_request = self.requests_on_a_connection
         self.ledger.opened(connection)
         self.admission.entered()
         return True

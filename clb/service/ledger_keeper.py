@@ -207,7 +207,7 @@ class LedgerKeeper:
             raise StoreFault(f"the ledger is read again: {fault}") from fault
         kept = self._config().ledger
         pruned = tables.prune(node, _before(kept, now))
-        _logger.info("ledger hour closed", extra=fields(until=until, pruned=pruned))
+        _logger.info("an hour was closed", extra=fields(until=until, pruned=pruned))
 
     def _link(self, node: str, now: int) -> Callable[[int, list[UsageRow], ClosedHour | None], ClosedHour]:
         signer = self._signer()

@@ -132,12 +132,19 @@ class LiveProxy:
         return client
 
     def reload(
-        self, document: dict[str, Any] | None = None, *, node: dict[str, Any] | None = None, **keys: Any
+        self,
+        document: dict[str, Any] | None = None,
+        *,
+        node: dict[str, Any] | None = None,
+        when_asked: Callable[[], object] = lambda: None,
+        **keys: Any,
     ) -> None:
-        """Change over to another site, given by its keys or whole."""
+        """Change over to another site, given by its keys or whole; `when_asked` is called once the loop is to do it."""
         self._file.write_text(yaml.safe_dump({"node": node or {}, **(document or site(self._material, **keys))}))
         self._bundle = read_bundle(self._file, self._reader)
-        asyncio.run_coroutine_threadsafe(self._activate(), self._loop).result(WAIT_S)
+        future = asyncio.run_coroutine_threadsafe(self._activate(), self._loop)
+        when_asked()
+        future.result(WAIT_S)
 
     def narrow(self, client: Client, *, blocks_at_once: bool = False) -> Downstream:
         """Make the buffers towards a client so small that a client which does not read is felt soon, or at once."""

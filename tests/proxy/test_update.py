@@ -548,10 +548,7 @@ def test_whoever_was_let_in_by_the_kernel_is_served_by_a_removed_listener(serve,
     proxy._loop.call_soon_threadsafe(lambda: (held.set(), may_go_on.wait(WAIT_S)))
     assert held.wait(WAIT_S)
     clients = [proxy.connect("http") for _ in range(20)]  # the kernel takes them, the loop cannot
-    reload = threading.Thread(target=lambda: proxy.reload(listeners=[https]))
-    reload.start()
-    may_go_on.set()
-    reload.join()
+    proxy.reload(listeners=[https], when_asked=may_go_on.set)
     answers = [client.ask() for client in clients]
     assert [(answer.body, answer.all(b"connection")) for answer in answers] == [(b"b", [b"close"])] * 20
 
