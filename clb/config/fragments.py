@@ -40,29 +40,19 @@ class FragmentFault(Exception):
 
 def check_load_balancer(document: Document) -> list[Problem]:
     """Every problem and warning of a load balancer's own keys."""
-    return [
-        *_foreign(document, "listeners", "stored"),
-        *_model_problems(LoadBalancer, _without(document, "listeners", "stored")),
-    ]
+    own = _without(document, "listeners", "stored")
+    return [*_model_problems(LoadBalancer, own), *_balancer_problems(document)]
 
 
 def check_listener(document: Document) -> list[Problem]:
     """Every problem and warning of a listener's own keys."""
-    view = View(document, ())
-    problems = [*_foreign(document, "rules", "crl"), *_model_problems(Listener, _without(document, "rules"))]
-    problems += check_listener_keys(view)
-    problems += check_limits(view)
-    return problems
+    return [*_model_problems(Listener, _without(document, "rules")), *_listener_problems(document)]
 
 
 def check_rule(document: Document, listener: Document = _NOTHING, targets: Iterable[Document] = ()) -> list[Problem]:
     """Every problem and warning of a rule of a listener, with its targets."""
     whole = rule_document(document, targets)
-    view = View(whole, ())
-    problems = [*_foreign(document, "targets"), *_model_problems(Rule, whole)]
-    problems += check_rule_keys(view, View(listener, ()))
-    problems += check_limits(view)
-    return problems
+    return [*_model_problems(Rule, whole), *_rule_problems(document, whole, listener)]
 
 
 def check_target(document: Document) -> list[Problem]:
@@ -76,18 +66,36 @@ def parse_load_balancer(document: Document) -> LoadBalancer:
     Raises:
         FragmentFault: the document is not sound.
     """
-    return _parsed(LoadBalancer, _without(document, "listeners"), check_load_balancer(document))
+    return _parsed(LoadBalancer, _without(document, "listeners", "stored"), _balancer_problems(document))
 
 
 def parse_listener(document: Document) -> Listener:
     """Make the model, without rules; raises as `parse_load_balancer` does."""
-    return _parsed(Listener, _without(document, "rules"), check_listener(document))
+    return _parsed(Listener, _without(document, "rules"), _listener_problems(document))
 
 
 def parse_rule(document: Document, listener: Document, targets: Iterable[Document]) -> Rule:
     """Make the model; raises as `parse_load_balancer` does."""
-    targets = tuple(targets)
-    return _parsed(Rule, rule_document(document, targets), check_rule(document, listener, targets))
+    whole = rule_document(document, targets)
+    return _parsed(Rule, whole, _rule_problems(document, whole, listener))
+
+
+def _balancer_problems(document: Document) -> Iterator[Problem]:
+    return _foreign(document, "listeners", "stored")
+
+
+def _listener_problems(document: Document) -> Iterator[Problem]:
+    view = View(document, ())
+    yield from _foreign(document, "rules", "crl")
+    yield from check_listener_keys(view)
+    yield from check_limits(view)
+
+
+def _rule_problems(document: Document, whole: Document, listener: Document) -> Iterator[Problem]:
+    view = View(whole, ())
+    yield from _foreign(document, "targets")
+    yield from check_rule_keys(view, View(listener, ()))
+    yield from check_limits(view)
 
 
 def rule_document(document: Document, targets: Iterable[Document]) -> Document:
@@ -118,18 +126,23 @@ _FOREIGN = {
 
 
 def _model_problems(model: type[FrozenModel], document: Document) -> list[Problem]:
-    try:
-        model.model_validate(_frozen(document))
-    except ValidationError as error:
-        return translate(error, model)
-    return []
+    return _validated(model, document)[1]
 
 
-def _parsed(model: type[_Model], document: Document, problems: list[Problem]) -> _Model:
-    faults = [problem for problem in problems if not problem.is_warning]
-    if faults:
+def _parsed(model: type[_Model], document: Document, problems: Iterable[Problem]) -> _Model:
+    """Make the model, and look at what else is said against the document."""
+    made, found = _validated(model, document)
+    faults = [problem for problem in (*found, *problems) if not problem.is_warning]
+    if made is None or faults:
         raise FragmentFault(faults)
-    return model.model_validate(_frozen(document))
+    return made
+
+
+def _validated(model: type[_Model], document: Document) -> tuple[_Model | None, list[Problem]]:
+    try:
+        return model.model_validate(_frozen(document)), []
+    except ValidationError as error:
+        return None, translate(error, model)
 
 
 def _frozen(value: Any) -> Any:

@@ -11,6 +11,7 @@ import ipaddress
 import posixpath
 import re
 import warnings
+from functools import lru_cache
 
 from clb.config.faults import quote
 
@@ -40,6 +41,7 @@ def host_name(value: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def host(value: str) -> str:
     """An IP address in its usual spelling, or a host name."""
     try:

@@ -132,10 +132,10 @@ def build_gate(
         rate_limits: its rates.
         in_flight: its bound.
     """
+    if not (access.allow or access.deny or rate_limits or in_flight):
+        return None
     listed = AccessList(access.allow, access.deny)
     rates = [RequestRate(share, key, number, config) for number, config in enumerate(rate_limits)]
-    if not (listed or rates or in_flight):
-        return None
     # Who is over a rate of his own must not use up the one that is for all.
     rates.sort(key=lambda rate: rate.is_for_all)
     bound = InFlightBound(share, loop, in_flight, key, first_field) if in_flight is not None else None

@@ -22,9 +22,13 @@ traffic left by accident since the last search would be left out as well, with e
 
 def settle() -> None:
     """The process is built: what there is stays as long as the process does."""
-    gc.collect()
+    if gc.isenabled():
+        # Else it is a start, which makes few circles: to look for them among hundreds of thousands of objects takes a
+        # quarter of a second.
+        gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+    gc.enable()
 
 
 @contextmanager

@@ -60,7 +60,9 @@ class ControlKeeper:
 
     def start(self) -> None:
         """Start it, with the configuration in service."""
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.pid is not None or self._node.phase is Phase.STOPPING:
             return
         try:
@@ -74,6 +76,10 @@ class ControlKeeper:
         self.started_at = self._node.reactor.now()
         self._node.reaper.expect(pid, lambda status: self._ended(pid, status))
         _logger.info("control process started", extra=fields(control=pid))
+
+    def start_within(self, seconds: float) -> None:
+        """Start it after a while, if nobody has done so before."""
+        self._start_later(seconds)
 
     def say(self, message: Message, files: tuple[int, ...] = ()) -> None:
         """Tell it something, if it is there."""

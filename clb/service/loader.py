@@ -11,6 +11,7 @@ copy of the supervisor, so it sees which rows and bases are given out already.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,8 @@ def run_loader(order: LoadOrder, channel: Channel) -> int:
     """Load, answer by one message, end."""
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
+    # What it makes it keeps until its end, which is soon: to search it for circles would take as long as making it.
+    gc.disable()
     whole = inspect_whole(order.path, may_prepare=True)
     if whole.faults or whole.merged is None:
         _refuse(channel, "file", whole, list(whole.faults))

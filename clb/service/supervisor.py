@@ -64,6 +64,11 @@ from clb.service.upgrade import Upgrade
 EXIT_CRASH_LOOP: Final = 3
 """Workers kept dying at their start."""
 
+MANY_ROWS: Final = 2000
+"""Listeners, rules and targets from which on workers are started before the control process."""
+WORKERS_FIRST_S: Final = 10.0
+"""It does not wait longer for them."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -164,7 +169,11 @@ class Supervisor:
         self._node.take_into_service(result)
         self._crew.change = Change.settled(self._node, self._crew, result, result.node.workers)
         self._inheritance.end_control()
-        self._control.start()
+        if len(result.rows) < MANY_ROWS or self._inheritance.workers():
+            self._control.start()
+        else:
+            # With thousands of rules it would take processor time from the workers, for which clients wait.
+            self._control.start_within(WORKERS_FIRST_S)
         self._crew.open_slots(result.node.workers)
 
     def _fail(self, failure: Exception) -> None:
@@ -191,6 +200,7 @@ class Supervisor:
             extra=fields(listeners=len(active.listeners), workers=len(self._crew.slots), version=active.version),
         )
         self._tell_ready()
+        self._control.start()
         if self._reload_wanted:
             self._reload()
 

@@ -10,6 +10,7 @@ When the channel closes, the supervisor is gone: the worker drains and ends. A s
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -63,6 +64,7 @@ def run_worker(start: WorkerStart) -> int:
 
 
 async def _run(start: WorkerStart) -> int:
+    gc.disable()  # Until all that is to stay has been made (collector.settle).
     try:
         worker = Worker(start)
     except (ContextFault, OSError, ValueError) as error:
