@@ -5,7 +5,9 @@ Elsewhere: following files (metering/counter_reader.py); amounts (metering/usage
 
 A reading and what was read before are both of *names*: a rule's amounts are its own and its targets'. So a file that
 was put together anew (removed targets added up in their rule) reads as it did. What is of nobody any more has gone into
-`(other)` then; what was read of it before is taken out there, so that nothing is counted twice.
+`(other)` then; what was read of it before is taken out there, so that nothing is counted twice. The same holds for a
+name that is there again, from 0: its counters are lower than they were, and only a power cut could make them so too.
+The header's epoch, which is remembered as a position of its own, tells which of the two it was.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from clb.metering.usage import Amounts, amounts_of, grown
 KINDS = (Kind.LISTENER, Kind.RULE)
 Position = tuple[str, int, str]
 """UUID of a file, kind and name."""
+_EPOCH = -1
+"""A kind that no counter has: the position of a file's epoch."""
 
 
 @dataclass(slots=True)
@@ -62,7 +66,11 @@ class CounterDeltas:
         reading = Reading()
         for uuid, followed in self._files.items():
             if followed.is_new:
-                _move_to_other(uuid, followed.sums, known, reading)
+                epoch = {"epoch": followed.view.header.epoch}
+                at = known.get((uuid, _EPOCH, ""), epoch)
+                _move_to_other(uuid, followed.sums, known, reading, is_rebooted=at != epoch)
+                if (uuid, _EPOCH, "") not in known or at != epoch:
+                    reading.positions[uuid, _EPOCH, ""] = epoch
         for uuid, kind, name in self._pending:
             self._compare((uuid, kind, name), known, reading)
         return reading
@@ -102,6 +110,8 @@ class CounterDeltas:
             followed = self._files.get(uuid)
             if followed is None or followed.view is not view:
                 followed = self._files[uuid] = _Followed(view)
+                # A name may be there no more.
+                self._pending = {each for each in self._pending if each[0] != uuid}
             followed.sums.take(view)
             self._pending |= {(uuid, kind, name) for kind, name in followed.sums.changed if kind in KINDS}
             followed.sums.changed.clear()
@@ -120,11 +130,16 @@ class CounterDeltas:
                 total[amount] = total.get(amount, 0) + more
 
 
-def _move_to_other(uuid: str, sums: RolledUp, known: Mapping[Position, Mapping[str, int]], reading: Reading) -> None:
+def _move_to_other(
+    uuid: str, sums: RolledUp, known: Mapping[Position, Mapping[str, int]], reading: Reading, *, is_rebooted: bool
+) -> None:
     """What was read of names that a file has no more is in `(other)` now: count it there as read."""
-    for position, amounts in _vanished(uuid, sums, known):
-        kind = position[1]
-        reading.gone.append(position)
+    for position, amounts in _vanished(uuid, sums, known, is_rebooted=is_rebooted):
+        _, kind, name = position
+        if name in sums.tables[Kind(kind)]:
+            reading.positions[position] = {}
+        else:
+            reading.gone.append(position)
         other = (uuid, kind, OTHER)
         moved = dict(reading.positions.get(other, known.get(other, {})))
         for amount, count in amounts.items():
@@ -135,8 +150,12 @@ def _move_to_other(uuid: str, sums: RolledUp, known: Mapping[Position, Mapping[s
 
 
 def _vanished(
-    uuid: str, sums: RolledUp, known: Mapping[Position, Mapping[str, int]]
+    uuid: str, sums: RolledUp, known: Mapping[Position, Mapping[str, int]], *, is_rebooted: bool
 ) -> Iterator[tuple[Position, Mapping[str, int]]]:
     for position, amounts in known.items():
-        if position[0] == uuid and position[2] not in sums.tables[Kind(position[1])]:
+        file, kind, name = position
+        if file != uuid or kind == _EPOCH or name == OTHER:
+            continue
+        counts = sums.tables[Kind(kind)].get(name)
+        if counts is None or (not is_rebooted and grown(amounts_of(counts), amounts)[1]):
             yield position, amounts

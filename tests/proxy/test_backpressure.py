@@ -21,15 +21,15 @@ def answer_of(size: int) -> bytes:
 
 @PROTOCOLS
 def test_a_connection_lent_to_a_slow_client_serves_the_next_one(serve, closing, protocol):
-    server = closing.enter_context(RealServer(answer_of(50_000)))
+    server = closing.enter_context(RealServer(answer_of(20_000)))
     proxy = serve(protocol=protocol, targets=[server.port])
     slow = proxy.connect(protocol, receive_buffer=SMALL_BUFFER)
     connection = proxy.narrow(slow, blocks_at_once=True)
     slow.send(request("/slow"))
     proxy.wait_until(lambda: connection.is_write_blocked and connection.exchange is None)
-    assert len(proxy.connect(protocol).ask("/next").body) == 50_000
+    assert len(proxy.connect(protocol).ask("/next").body) == 20_000
     assert len(server.conversations) == 1
-    assert len(slow.read_answer().body) == 50_000
+    assert len(slow.read_answer().body) == 20_000
 
 
 @PROTOCOLS
