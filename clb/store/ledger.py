@@ -38,7 +38,7 @@ from clb.store.interface import OutcomeUnknown, StaleRevision
 from clb.store.tables import USAGE_AMOUNTS, usage, usage_hours, usage_nodes, usage_positions
 
 _MINUTE: Final = 60
-_AT_ONCE: Final = 500
+_RESOLUTIONS: Final = (_MINUTE, 300, 3600, 86400)
 
 _Result = TypeVar("_Result")
 
@@ -321,9 +321,15 @@ class LedgerTables:
 
     def oldest(self, node: str) -> Mapping[int, int]:
         """The first bucket that is there of each resolution."""
-        wanted = select(usage.c.resolution, func.min(usage.c.start)).where(usage.c.node == node)
+        found: dict[int, int] = {}
         with translated(), self._engine.connect() as connection:
-            return {each[0]: each[1] for each in connection.execute(wanted.group_by(usage.c.resolution))}
+            for resolution in _RESOLUTIONS:
+                # In the order of the primary key, so the first one ends the search; min() would read a year of hours.
+                wanted = select(usage.c.start).where(usage.c.resolution == resolution, usage.c.node == node)
+                first = connection.execute(wanted.order_by(usage.c.start).limit(1)).scalar()
+                if first is not None:
+                    found[resolution] = first
+        return found
 
 
 _HOUR_COLUMNS: Final = tuple(column.name for column in usage_hours.columns)
