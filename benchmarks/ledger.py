@@ -27,6 +27,7 @@ from clb.control.events import EventHistory
 from clb.control.usage_reports import Asked, statement
 from clb.metering.counter_fields import Kind, field_index
 from clb.metering.counter_file import CounterFile, open_counter_file
+from clb.service.collector import settle
 from clb.service.ledger_keeper import LedgerKeeper
 from clb.store.database import Database, prepare_store
 from clb.store.tables import USAGE_AMOUNTS
@@ -71,6 +72,7 @@ def measure_writer(options: argparse.Namespace, directory: Path) -> None:
     )  # fmt: skip
     count(files, keys)
     first, _ = timed(lambda: asyncio.run(keeper.write()))
+    settle()  # As the control process does once it is built.
     walls, busy = [], []
     for second in range(options.seconds):
         now += 1

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from clb.metering.counter_fields import REQUESTS, WIRE, Kind
@@ -73,11 +74,23 @@ class Row:
 
 def amounts_of(counts: Mapping[str, int]) -> Amounts:
     """The amounts of a listener's or rule's counters; of those that are 0, nothing is kept."""
-    found = {name: counts.get(name, 0) for name in _SAME}
-    found["unsent_out"] = counts.get("unsent_wire_out", 0)
-    found["handshakes_failed"] = sum(count for name, count in counts.items() if name.startswith("failed_"))
-    found["refused"] = sum(count for name, count in counts.items() if name.startswith("refused_"))
-    return {name: count for name, count in found.items() if count}
+    found: Amounts = {}
+    for name, count in counts.items():
+        if count and (amount := _amount_of(name)) is not None:
+            found[amount] = found.get(amount, 0) + count
+    return found
+
+
+@cache
+def _amount_of(counter: str) -> str | None:
+    """What a counter belongs to; names are a closed set of our own."""
+    if counter in _SAME:
+        return counter
+    if counter == "unsent_wire_out":
+        return "unsent_out"
+    if counter.startswith("failed_"):
+        return "handshakes_failed"
+    return "refused" if counter.startswith("refused_") else None
 
 
 def grown(now: Mapping[str, int], last: Mapping[str, int]) -> tuple[Amounts, bool]:
