@@ -5,9 +5,9 @@ Elsewhere: following files (metering/counter_reader.py); amounts (metering/usage
 
 A reading and what was read before are both of *names*: a rule's amounts are its own and its targets'. So a file that
 was put together anew (removed targets added up in their rule) reads as it did. What is of nobody any more has gone into
-`(other)` then; what was read of it before is taken out there, so that nothing is counted twice. The same holds for a
-name that is there again, from 0: its counters are lower than they were, and only a power cut could make them so too.
-The header's epoch, which is remembered as a position of its own, tells which of the two it was.
+`(other)` then; what was read of it before is taken out there, so that nothing is counted twice. The same holds for what
+a name that is still or again there has less than it had; only a power cut could make it less too. The header's epoch,
+which is remembered as a position of its own, tells which of the two it was.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def _move_to_other(
     for position, amounts in _vanished(uuid, sums, known, is_rebooted=is_rebooted):
         _, kind, name = position
         if name in sums.tables[Kind(kind)]:
-            reading.positions[position] = {}
+            last = known[position]
+            reading.positions[position] = {each: last[each] - amounts.get(each, 0) for each in last}
         else:
             reading.gone.append(position)
         other = (uuid, kind, OTHER)
@@ -157,5 +158,7 @@ def _vanished(
         if file != uuid or kind == _EPOCH or name == OTHER:
             continue
         counts = sums.tables[Kind(kind)].get(name)
-        if counts is None or (not is_rebooted and grown(amounts_of(counts), amounts)[1]):
-            yield position, amounts
+        now = amounts_of(counts) if counts is not None else {}
+        fallen = {each: count - now.get(each, 0) for each, count in amounts.items() if count > now.get(each, 0)}
+        if counts is None or (fallen and not is_rebooted):
+            yield position, fallen
